@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Async Rust inside the Windows kernel: IRP futures, executors at PASSIVE_LEVEL and DISPATCH_LEVEL, and Winsock Kernel
+//! sockets.
+//!
+//! For authors of kernel network drivers. A pending IRP is a future, its completion routine is what wakes it, and
+//! `socket.connect_ex(server, Some(hello)).await` reads like ordinary async code. The same source runs in the simulated
+//! kernel of this workspace, in Wine's kernel and on Windows; the link decides which.
+//!
+//! A module knows only those above it: [`status`], [`irql`], [`mem`], [`exec`], [`time`], [`irp`], [`wsk`], [`device`],
+//! [`driver`]. `platform` serves all of them and is the only one that asks what system this is.
+#![no_std]
+
+pub mod status;
+
+mod atomic;
+pub mod platform;
+
+pub mod irql;
+pub mod mem;
+
+pub mod exec;
+
+pub mod irp;
