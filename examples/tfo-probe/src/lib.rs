@@ -1,1 +1,9 @@
-//! Placeholder.
+//! `tfo-probe`: is TCP Fast Open usable on the path to these servers?
+//!
+//! For people who want to know that, and for people who want to see a whole driver. The driver (`driver`) has one control
+//! code, [`protocol`], which takes targets and options and returns what it measured. Everything that runs outside the
+//! kernel is behind the feature `cli`: verdicts, reports, the command line and the server to probe against. The feature
+//! `image` alone gives the driver without any of it, for a `.sys`.
+#![no_std]
+
+pub mod protocol;
