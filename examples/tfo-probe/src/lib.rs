@@ -6,4 +6,14 @@
 //! `image` alone gives the driver without any of it, for a `.sys`.
 #![no_std]
 
+#[cfg(feature = "cli")]
+extern crate std;
+
 pub mod protocol;
+
+#[cfg(feature = "cli")]
+pub mod evidence;
+#[cfg(feature = "cli")]
+pub mod status;
+#[cfg(feature = "cli")]
+pub mod verdict;
