@@ -5,8 +5,12 @@
 //! at another level.
 
 use crate::platform;
+use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use wsk_sys::{DISPATCH_LEVEL, KIRQL, KeGetCurrentIrql, KeLowerIrql, KfRaiseIrql, PASSIVE_LEVEL};
+use wsk_sys::{
+    DISPATCH_LEVEL, KIRQL, KSPIN_LOCK, KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeLowerIrql, KeReleaseSpinLock,
+    KfRaiseIrql, PASSIVE_LEVEL,
+};
 
 /// Proof that the code runs at PASSIVE_LEVEL: it may wait, touch paged memory and call what asks for that level.
 #[derive(Debug)]
@@ -77,5 +81,34 @@ pub fn at_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> R {
         let result = f(&token);
         KeLowerIrql(old);
         result
+    }
+}
+
+/// A value behind a spin lock. The lock is held at DISPATCH_LEVEL for the length of a closure, which must not wait, wake or
+/// call user code. WDK page: Introduction to Spin Locks.
+pub(crate) struct SpinLock<T> {
+    lock: UnsafeCell<KSPIN_LOCK>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock gives access to one processor at a time.
+unsafe impl<T: Send> Sync for SpinLock<T> {}
+// SAFETY: it owns its value.
+unsafe impl<T: Send> Send for SpinLock<T> {}
+
+impl<T> SpinLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { lock: UnsafeCell::new(0), value: UnsafeCell::new(value) }
+    }
+
+    /// Runs a closure on the value with the lock held. IRQL: <= DISPATCH_LEVEL. It must not be entered again from inside.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: the word is a spin lock in non-paged memory; the value is reached only with the lock held.
+        unsafe {
+            let old = KeAcquireSpinLockRaiseToDpc(self.lock.get());
+            let result = f(&mut *self.value.get());
+            KeReleaseSpinLock(self.lock.get(), old);
+            result
+        }
     }
 }

@@ -9,6 +9,11 @@
 //! [`driver`]. `platform` serves all of them and is the only one that asks what system this is.
 #![no_std]
 
+#[cfg(test)]
+use ntsim as _;
+
+pub use wsk_sys as sys;
+
 pub mod status;
 
 mod atomic;
@@ -17,6 +22,12 @@ pub mod platform;
 pub mod irql;
 pub mod mem;
 
+mod thread;
+
 pub mod exec;
 
+pub mod time;
+
 pub mod irp;
+
+pub mod debug;

@@ -69,6 +69,20 @@ impl<T> NonPaged<T> {
         Ok(Self(memory))
     }
 
+    /// A value of zeros, made in place: for what is too large to pass over the kernel's stack. IRQL: <= DISPATCH_LEVEL.
+    ///
+    /// Errors: STATUS_INSUFFICIENT_RESOURCES.
+    ///
+    /// # Safety
+    /// All zeros is a value of the type.
+    pub(crate) unsafe fn try_zeroed() -> Result<Self> {
+        const { assert!(align_of::<T>() <= POOL_ALIGNMENT) };
+        let memory = allocate(size_of::<T>())?.cast::<T>();
+        // SAFETY: the memory is new, large enough and aligned; the caller vouches for the zeros.
+        unsafe { memory.write_bytes(0, 1) };
+        Ok(Self(memory))
+    }
+
     /// Gives the value up as a pointer, for [`NonPaged::from_raw`].
     pub fn into_raw(self) -> NonNull<T> {
         ManuallyDrop::new(self).0

@@ -1,8 +1,6 @@
 //! The I/O manager's part: IRPs and their stack locations, devices and drivers, cancellation, work items.
 
-use crate::{
-    BOOLEAN, KIRQL, KPROCESSOR_MODE, LIST_ENTRY, MDL, NTSTATUS, PETHREAD, UNICODE_STRING,
-};
+use crate::{BOOLEAN, KIRQL, KPROCESSOR_MODE, LIST_ENTRY, MDL, NTSTATUS, PETHREAD, UNICODE_STRING};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -306,7 +304,10 @@ pub type PFN_IO_SET_COMPLETION_ROUTINE_EX = unsafe extern "system" fn(
     InvokeOnCancel: BOOLEAN,
 ) -> NTSTATUS;
 
-#[cfg_attr(all(windows, not(feature = "sim")), link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim"))]
+#[cfg_attr(
+    all(windows, not(feature = "sim")),
+    link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")
+)]
 unsafe extern "system" {
     /// Allocates an IRP, or null. IRQL: <= DISPATCH_LEVEL. WDK page: IoAllocateIrp.
     pub fn IoAllocateIrp(StackSize: i8, ChargeQuota: BOOLEAN) -> *mut IRP;
@@ -339,7 +340,8 @@ unsafe extern "system" {
     /// Removes a device once nothing refers to it. IRQL: PASSIVE_LEVEL. WDK page: IoDeleteDevice.
     pub fn IoDeleteDevice(DeviceObject: *mut DEVICE_OBJECT);
     /// Makes a name that user mode can open. IRQL: PASSIVE_LEVEL. WDK page: IoCreateSymbolicLink.
-    pub fn IoCreateSymbolicLink(SymbolicLinkName: *const UNICODE_STRING, DeviceName: *const UNICODE_STRING) -> NTSTATUS;
+    pub fn IoCreateSymbolicLink(SymbolicLinkName: *const UNICODE_STRING, DeviceName: *const UNICODE_STRING)
+    -> NTSTATUS;
     /// Removes the name. IRQL: PASSIVE_LEVEL. WDK page: IoDeleteSymbolicLink.
     pub fn IoDeleteSymbolicLink(SymbolicLinkName: *const UNICODE_STRING) -> NTSTATUS;
     /// Allocates a work item, or null. IRQL: <= DISPATCH_LEVEL. WDK page: IoAllocateWorkItem.

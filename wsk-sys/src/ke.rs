@@ -145,7 +145,10 @@ pub const THREAD_ALL_ACCESS: u32 = 0x001F_FFFF;
 /// Waiting on an object.
 pub const SYNCHRONIZE: u32 = 0x0010_0000;
 
-#[cfg_attr(all(windows, not(feature = "sim")), link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim"))]
+#[cfg_attr(
+    all(windows, not(feature = "sim")),
+    link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")
+)]
 unsafe extern "system" {
     /// Makes an event. IRQL: any (documented). WDK page: KeInitializeEvent.
     pub fn KeInitializeEvent(Event: *mut KEVENT, Type: EVENT_TYPE, State: BOOLEAN);
@@ -298,7 +301,10 @@ mod inline {
 pub use inline::*;
 
 #[cfg(not(all(windows, not(feature = "sim"), target_arch = "x86_64")))]
-#[cfg_attr(all(windows, not(feature = "sim")), link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim"))]
+#[cfg_attr(
+    all(windows, not(feature = "sim")),
+    link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")
+)]
 unsafe extern "system" {
     /// The current IRQL. IRQL: any. WDK page: KeGetCurrentIrql.
     pub fn KeGetCurrentIrql() -> KIRQL;

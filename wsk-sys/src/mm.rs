@@ -51,7 +51,10 @@ pub const MDL_PAGES_LOCKED: i16 = 0x2;
 /// The pages are non-paged pool.
 pub const MDL_SOURCE_IS_NONPAGED_POOL: i16 = 0x4;
 
-#[cfg_attr(all(windows, not(feature = "sim")), link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim"))]
+#[cfg_attr(
+    all(windows, not(feature = "sim")),
+    link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")
+)]
 unsafe extern "system" {
     /// Allocates pool, 16-aligned (page-aligned from a page up), or null. IRQL: <= DISPATCH_LEVEL for non-paged pool.
     /// WDK page: ExAllocatePoolWithTag.
@@ -70,6 +73,20 @@ unsafe extern "system" {
     pub fn IoFreeMdl(Mdl: *mut MDL);
     /// Fills in the pages of an MDL over non-paged pool. IRQL: <= DISPATCH_LEVEL. WDK page: MmBuildMdlForNonPagedPool.
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
+}
+
+/// What the compiler itself calls; the kernel exports them, so that an image needs no C runtime.
+#[cfg(all(windows, not(feature = "sim")))]
+#[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
+unsafe extern "C" {
+    /// Copies memory that does not overlap. Any IRQL.
+    pub fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8;
+    /// Copies memory that may overlap. Any IRQL.
+    pub fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8;
+    /// Fills memory. Any IRQL.
+    pub fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8;
+    /// Compares memory. Any IRQL.
+    pub fn memcmp(a: *const u8, b: *const u8, count: usize) -> i32;
 }
 
 /// Address of an MDL's buffer as its owner sees it. IRQL: any. WDK page: MmGetMdlVirtualAddress.

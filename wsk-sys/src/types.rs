@@ -104,7 +104,10 @@ pub const DPFLTR_ERROR_LEVEL: u32 = 0;
 /// Printed where asked for.
 pub const DPFLTR_INFO_LEVEL: u32 = 3;
 
-#[cfg_attr(all(windows, not(feature = "sim")), link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim"))]
+#[cfg_attr(
+    all(windows, not(feature = "sim")),
+    link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")
+)]
 unsafe extern "system" {
     /// Fills in the version of the running system. Any IRQL (documented: PASSIVE_LEVEL). WDK page: RtlGetVersion.
     pub fn RtlGetVersion(VersionInformation: *mut OSVERSIONINFOW) -> NTSTATUS;

@@ -46,12 +46,8 @@ pub const WskGetOption: WSK_CONTROL_SOCKET_TYPE = 1;
 pub const WskIoctl: WSK_CONTROL_SOCKET_TYPE = 2;
 
 /// `NPI_WSK_INTERFACE_ID`: names WSK among the network programming interfaces.
-pub const NPI_WSK_INTERFACE_ID: GUID = GUID {
-    Data1: 0x2227_E803,
-    Data2: 0x8D8B,
-    Data3: 0x11D4,
-    Data4: [0xAB, 0xAD, 0x00, 0x90, 0x27, 0x71, 0x9E, 0x09],
-};
+pub const NPI_WSK_INTERFACE_ID: GUID =
+    GUID { Data1: 0x2227_E803, Data2: 0x8D8B, Data3: 0x11D4, Data4: [0xAB, 0xAD, 0x00, 0x90, 0x27, 0x71, 0x9E, 0x09] };
 
 /// The client of a captured provider; opaque.
 pub type PWSK_CLIENT = *mut c_void;

@@ -39,6 +39,19 @@ impl<T> Shared<T> {
         NonNull::from(&**this)
     }
 
+    /// This owner as a pointer, for [`Shared::from_raw`] by whoever takes the ownership over.
+    pub(crate) fn as_raw(this: &Self) -> NonNull<()> {
+        this.counted.cast()
+    }
+
+    /// Takes an ownership over that was passed as a pointer.
+    ///
+    /// # Safety
+    /// `raw` came from [`Shared::as_raw`] of an owner that was leaked for this purpose, and of this type.
+    pub(crate) unsafe fn from_raw(raw: NonNull<()>) -> Self {
+        Self { counted: raw.cast(), _owns: PhantomData }
+    }
+
     /// Whether both own the same value.
     pub fn same(a: &Self, b: &Self) -> bool {
         a.counted == b.counted
