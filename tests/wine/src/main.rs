@@ -1,2 +1,78 @@
-//! Placeholder.
-fn main() {}
+//! The command line: `cargo run -p wine -- build|check|run <package>`.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use wine::{Image, Log, Result, Session};
+
+/// Builds a driver crate into a .sys, checks the image and runs it in the kernel of Wine.
+#[derive(Parser)]
+#[command(name = "wine", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build a driver crate of the workspace into windows/<PACKAGE>.sys of the target directory, and check it.
+    Build {
+        /// Name of the package.
+        package: String,
+    },
+    /// Check a built image: loads on every kernel since Windows 7, has no panic path, needs little stack.
+    Check {
+        /// Name of the package.
+        package: String,
+    },
+    /// Build a driver, load it in a throw-away Wine, use it and unload it.
+    Run {
+        /// Print the driver's debug output to standard error.
+        #[arg(long)]
+        debug: bool,
+        /// Name of the package.
+        package: String,
+        /// What the package's own command line takes.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Build { package } => build(&package).map(|_| ExitCode::SUCCESS),
+        Command::Check { package } => Image::of_package(&package).and_then(|image| check(&image)),
+        Command::Run { debug, package, arguments } => {
+            run(&package, &arguments, if debug { Log::Print } else { Log::OnFailure })
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("wine: {error}");
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// Builds and checks.
+fn build(package: &str) -> Result<Image> {
+    let image = wine::build(package, &[])?;
+    check(&image)?;
+    Ok(image)
+}
+
+/// Checks and prints what the image holds.
+fn check(image: &Image) -> Result<ExitCode> {
+    eprintln!("{}: {}", image.sys.display(), wine::check(image)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Loads, uses and unloads.
+fn run(package: &str, arguments: &[String], log: Log) -> Result<ExitCode> {
+    if let Some(argument) = arguments.first() {
+        return Err(wine::Error::Usage(format!("`{package}` has no command line: {argument}")));
+    }
+    let image = build(package)?;
+    let mut session = Session::start(log)?;
+    session.load(&image.sys)?;
+    session.unload()?;
+    session.end()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,101 @@
+//! Builds images: a driver crate into a .sys, and the runner's Windows program into an .exe. Needs neither Windows nor
+//! a WDK: functions are imported by raw-dylib, and LLD links.
+
+use crate::tools::{self, Rust, TARGET};
+use crate::{Error, Result};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The feature that makes a driver crate's library an image.
+const IMAGE_FEATURE: &str = "image";
+
+/// How every driver is linked: for the kernel, entered at DriverEntry, without any library, at any address, with a list
+/// of its symbols beside it, and the same bytes each time.
+const DRIVER_LINK: &[&str] =
+    &["/subsystem:native", "/driver", "/entry:DriverEntry", "/nodefaultlib", "/dynamicbase", "/debug:none", "/brepro"];
+
+/// How the Windows program is linked.
+const PROGRAM_LINK: &[&str] =
+    &["/subsystem:console", "/entry:entry", "/nodefaultlib", "/dynamicbase", "/debug:none", "/brepro"];
+
+/// A built driver.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The driver.
+    pub sys: PathBuf,
+    /// The linker's list of its symbols.
+    pub map: PathBuf,
+}
+
+impl Image {
+    /// The image of a package where `build` puts it, built or not.
+    pub fn of_package(package: &str) -> Result<Image> {
+        Ok(Image::at(target_directory(&metadata()?).join(format!("{package}.sys"))))
+    }
+
+    /// The image at a path, with its map beside it.
+    pub fn at(sys: PathBuf) -> Image {
+        Image { map: sys.with_extension("map"), sys }
+    }
+}
+
+/// Builds a driver crate of the workspace, with more features than `image` if asked, into `windows/<package>.sys` of
+/// the target directory.
+pub fn build(package: &str, features: &[&str]) -> Result<Image> {
+    let metadata = metadata()?;
+    let Some(found) = metadata.workspace_packages().into_iter().find(|found| found.name == package) else {
+        return Err(Error::Usage(format!("the workspace has no package `{package}`")));
+    };
+    if !found.features.contains_key(IMAGE_FEATURE) {
+        return Err(Error::Usage(format!("`{package}` is no driver crate: it has no feature `{IMAGE_FEATURE}`")));
+    }
+    let directory = target_directory(&metadata);
+    let name = [&[package], features].concat().join("-");
+    let image = Image::at(directory.join(format!("{name}.sys")));
+
+    let mut command = Rust::find()?.cargo_rustc();
+    command.args(["--package", package, "--lib", "--crate-type", "cdylib", "--no-default-features", "--features"]);
+    command.arg([&[IMAGE_FEATURE], features].concat().join(","));
+    let built = link(command, &metadata, &[DRIVER_LINK, &[&format!("/map:{}", image.map.display())]].concat())?;
+    let library = built.join(format!("{}.dll", package.replace('-', "_")));
+    fs::copy(&library, &image.sys).map_err(Error::io(format!("copying {}", library.display())))?;
+    Ok(image)
+}
+
+/// Builds the runner's Windows program.
+pub(crate) fn build_client() -> Result<PathBuf> {
+    let mut command = Rust::find()?.cargo_rustc();
+    command.args(["--package", "wine-client", "--bin", "client"]);
+    Ok(link(command, &metadata()?, PROGRAM_LINK)?.join("client.exe"))
+}
+
+/// Runs a `cargo rustc` with what every image needs, and gives the directory of its results. The target directory is
+/// one of its own, so that the host's builds are not disturbed.
+fn link(mut command: Command, metadata: &cargo_metadata::Metadata, arguments: &[&str]) -> Result<PathBuf> {
+    let directory = target_directory(metadata);
+    fs::create_dir_all(&directory).map_err(Error::io(format!("creating {}", directory.display())))?;
+    command.current_dir(&metadata.workspace_root).args(["--quiet", "--release", "--target", TARGET]);
+    command.arg("--target-dir").arg(&directory).arg("--");
+    command.arg(format!("-Clinker={}", tools::linker()?.display())).arg("-Clinker-flavor=lld-link");
+    command.args(arguments.iter().map(|argument| format!("-Clink-arg={argument}")));
+    let status = command.status().map_err(Error::io("running cargo"))?;
+    match status.success() {
+        true => Ok(directory.join(TARGET).join("release")),
+        false => Err(Error::Build(format!("for {TARGET}"))),
+    }
+}
+
+/// The workspace, as cargo tells it.
+fn metadata() -> Result<cargo_metadata::Metadata> {
+    cargo_metadata::MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .no_deps()
+        .exec()
+        .map_err(|error| Error::Usage(format!("reading the workspace: {error}")))
+}
+
+/// Where images are built.
+fn target_directory(metadata: &cargo_metadata::Metadata) -> PathBuf {
+    metadata.target_directory.join("windows").into()
+}
