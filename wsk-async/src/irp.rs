@@ -32,7 +32,6 @@ pub use incoming::{CancelLink, IncomingIrp};
 pub use operations::{Operations, Origin};
 
 use crate::status::{NtStatus, Result};
-use core::pin::Pin;
 use wsk_sys::{IRP, NTSTATUS};
 
 /// One kind of request to a driver below. It lives in its operation block until the completion routine ran, and ends in
@@ -71,19 +70,11 @@ pub unsafe trait Request: Sized + Send + 'static {
         drop(self.finish(result));
     }
 
-    /// The output for a provider that returned `status` and dropped the IRP, if there can be one without the request, which
-    /// stays behind with its buffers: the provider may have kept pointers to them. Without one the future waits until it is
-    /// dropped. Only asked where [`platform`](crate::platform) knows that IRPs are dropped.
-    fn claimed(_status: NtStatus) -> Option<Self::Output> {
-        None
-    }
-}
-
-/// A future that can be asked to end early and still gives its output, buffers included.
-pub trait Cancel: Future {
-    /// Asks for cancellation. The future must be polled on: it may still succeed. Before it was polled first, it ends with
-    /// STATUS_CANCELLED without a call. IRQL: <= DISPATCH_LEVEL.
-    fn cancel(self: Pin<&mut Self>);
+    /// The output if the provider returned `status` and dropped the IRP (invariant I4). The request itself stays behind
+    /// with what it owns, because the provider may have kept pointers to it; so this is for outputs that need nothing of it,
+    /// or can do without. With `None` the future waits until it is dropped. Only asked where
+    /// [`platform`](crate::platform) knows that IRPs are dropped.
+    fn claimed(status: NtStatus) -> Option<Self::Output>;
 }
 
 /// A request with a block of its own, sent when the future is polled first. IRQL: <= DISPATCH_LEVEL.

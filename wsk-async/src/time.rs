@@ -11,7 +11,7 @@ mod wheel;
 
 pub use service::{TimerService, Timers};
 pub use sleep::Sleep;
-pub use timeout::{Cancel, Expiring, Timeout};
+pub use timeout::{Cancel, Expiring, Outcome, Timeout};
 
 use core::ops::{Add, Sub};
 use core::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::Request;
 use crate::mem::Buf;
-use crate::status::{BufResult, Result};
+use crate::status::{BufResult, NtStatus, Result};
 use wsk_sys::{
     DEVICE_OBJECT, IRP, IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IoGetNextIrpStackLocation,
     IofCallDriver, NTSTATUS,
@@ -65,5 +65,9 @@ unsafe impl Request for DeviceControl {
     fn finish(mut self, result: Result<usize>) -> BufResult<usize, Buf> {
         self.buf.set_len(result.unwrap_or(0));
         BufResult(result, self.buf)
+    }
+
+    fn claimed(_: NtStatus) -> Option<BufResult<usize, Buf>> {
+        None
     }
 }

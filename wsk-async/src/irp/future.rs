@@ -4,10 +4,11 @@ use super::block::{Block, Header};
 use super::cache::Cache;
 use super::operations::Origin;
 use super::state::{Seen, State};
-use super::{Cancel, Request};
+use super::Request;
 use crate::atomic::seeded;
 use crate::platform;
 use crate::status::{NtStatus, Result};
+use crate::time::{Cancel, Outcome};
 use core::mem::{self, ManuallyDrop};
 use core::pin::Pin;
 use core::ptr::NonNull;
@@ -107,7 +108,8 @@ impl<R: Request> Future for IrpFuture<'_, R> {
     }
 }
 
-impl<R: Request> Cancel for IrpFuture<'_, R> {
+impl<R: Request<Output: Outcome>> Cancel for IrpFuture<'_, R> {
+    /// Before the first poll, the future ends with STATUS_CANCELLED and no call is made. IRQL: <= DISPATCH_LEVEL.
     fn cancel(self: Pin<&mut Self>) {
         match &mut self.get_mut().0 {
             Stage::New { cancelled, .. } => *cancelled = true,

@@ -115,7 +115,7 @@ impl IncomingIrp {
         unsafe {
             if IoSetCancelRoutine(state.irp.as_ptr(), None).is_some() {
                 // 3. The routine will not run: its reference comes back.
-                drop(Shared::from_raw(Shared::as_raw(&state)));
+                drop(Shared::<State>::from_raw(Shared::as_raw(&state)));
                 IoCompleteRequest(state.irp.as_ptr(), status.0, information);
                 return;
             }
