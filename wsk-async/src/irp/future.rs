@@ -1,10 +1,10 @@
 //! [`IrpFuture`]: a request to a driver below as a future.
 
+use super::Request;
 use super::block::{Block, Header};
 use super::cache::Cache;
 use super::operations::Origin;
 use super::state::{Seen, State};
-use super::Request;
 use crate::atomic::seeded;
 use crate::platform;
 use crate::status::{NtStatus, Result};
