@@ -12,7 +12,19 @@ extern crate std;
 pub mod protocol;
 
 #[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "cli")]
+mod embedded;
+#[cfg(feature = "cli")]
 pub mod evidence;
+#[cfg(feature = "cli")]
+mod host;
+#[cfg(feature = "cli")]
+pub mod report;
+#[cfg(feature = "cli")]
+pub mod server;
+#[cfg(feature = "cli")]
+pub mod session;
 #[cfg(feature = "cli")]
 pub mod status;
 #[cfg(feature = "cli")]

@@ -2,15 +2,16 @@
 //!
 //! The rules, in order; the first that applies decides:
 //!
-//! 1. *Failed*: the target's status is an error. One exception is rule 4's second half.
-//! 2. *Fell back*: no try connected by the provider's connect with data, or the system refused `TCP_FASTOPEN` every time.
+//! 1. *Failed*: the target's status is an error, which it is if no attempt succeeded.
+//! 2. *Fell back*: the tries that connected did so without the provider's connect with data, or the system refused
+//!    `TCP_FASTOPEN` every time.
 //! 3. *The server's word*, where it says whether data came in the SYN. In the last try it did: used. In an earlier one but
 //!    not in the last: refused. Never, in two tries or more: rule 4, else not granted. Never, in a single try:
 //!    inconclusive, because the first contact can only ask for the cookie.
 //! 4. *SYN dropped*: the first two tries that could carry data (the second and third, or with a cookie from an earlier run
 //!    the first and second) connected a retransmission time-out later than any plain one. Two, because one loss is chance;
-//!    the first two, because systems stop sending data in the SYN after a few losses. Or: no fast-open try connected in
-//!    time, in two tries or more, while every plain one did.
+//!    the first two, because systems stop sending data in the SYN after a few losses. Or: of two tries or more, every
+//!    connect with Fast Open failed and every plain one succeeded.
 //! 5. *Times alone*, marked as inferred. One round trip is what Fast Open saves, and the median plain connect takes one.
 //!    Compared are the times to the first byte from the second try on, at least three of each kind. The noise is the larger
 //!    of the two distances between quartiles. There is contrast if a round trip takes a millisecond or more (below that the
@@ -25,7 +26,7 @@ use crate::protocol::{Path, Phase, TargetResult};
 use crate::status;
 use serde::Serialize;
 use std::{format, string::String};
-use wsk_sys::{NT_SUCCESS, STATUS_IO_TIMEOUT, STATUS_SUCCESS};
+use wsk_sys::{NT_SUCCESS, STATUS_SUCCESS};
 
 /// How much later than plain ones a connect is that had to be sent again: systems wait a second at least, clocks are coarse.
 const RETRANSMISSION_US: u32 = 900_000;
@@ -78,18 +79,15 @@ impl Judgement {
 /// Judges a target by the rules at the top of this file.
 pub fn judge(evidence: &Evidence) -> Judgement {
     let tries = &evidence.tries[..];
-    if never_connected_with_fast_open(tries) {
-        return Judgement::inferred(
-            Verdict::SynDropped,
-            "plain connects succeed, connects with Fast Open end by the time limit",
-        );
-    }
     // A status like STATUS_TIMEOUT counts as a success in the kernel, but it is no proof of a probe.
     if evidence.target.status != STATUS_SUCCESS || tries.is_empty() {
         return Judgement::known(Verdict::Failed, failure(&evidence.target));
     }
     if let Some(reason) = fell_back(tries) {
         return Judgement::known(Verdict::FellBack, reason);
+    }
+    if only_plain_connects(tries) {
+        return Judgement::inferred(Verdict::SynDropped, "plain connects succeed, those with Fast Open fail");
     }
     by_the_servers_word(tries).unwrap_or_else(|| by_times_alone(evidence))
 }
@@ -108,16 +106,9 @@ fn failure(target: &TargetResult) -> String {
     format!("{what}: {}", status::meaning(target.status))
 }
 
-fn never_connected_with_fast_open(tries: &[Try]) -> bool {
-    tries.len() >= 2
-        && tries.iter().all(|t| {
-            let fast_open = &t.fast_open.attempt;
-            fast_open.status == STATUS_IO_TIMEOUT && fast_open.phase == Phase::Connect && t.plain.connect_us.is_some()
-        })
-}
-
 fn fell_back(tries: &[Try]) -> Option<String> {
-    if tries.iter().all(|t| t.fast_open.path != Path::ConnectEx) {
+    let took = |path| tries.iter().any(|t| t.fast_open.path == path);
+    if took(Path::ConnectThenSend) && !took(Path::ConnectEx) {
         return Some("this system or its provider has no connect with data".into());
     }
     if tries.iter().all(|t| !NT_SUCCESS(t.fast_open.option_status)) {
@@ -127,10 +118,15 @@ fn fell_back(tries: &[Try]) -> Option<String> {
     None
 }
 
+/// Rule 4, second half.
+fn only_plain_connects(tries: &[Try]) -> bool {
+    tries.len() >= 2 && tries.iter().all(|t| t.fast_open.attempt.connect_us.is_none() && t.plain.connect_us.is_some())
+}
+
 fn by_the_servers_word(tries: &[Try]) -> Option<Judgement> {
     let told = || tries.iter().filter_map(|t| t.fast_open.syn_data);
     let (of, with_data) = (told().count(), told().filter(|&syn_data| syn_data).count());
-    Some(match told().last()? {
+    Some(match told().next_back()? {
         true => {
             Judgement::known(Verdict::Used, format!("the server had the data in the SYN in {with_data} of {of} tries"))
         }
@@ -150,7 +146,7 @@ fn by_the_servers_word(tries: &[Try]) -> Option<Judgement> {
     })
 }
 
-/// Rule 4.
+/// Rule 4, first half.
 fn connects_were_sent_again(tries: &[Try]) -> bool {
     let Some(plain) = Times::collect(tries.iter().map(|t| t.plain.connect_us)) else { return false };
     let late = plain.max().saturating_add(RETRANSMISSION_US);
