@@ -103,12 +103,13 @@ unsafe fn load<D: Driver>(object: *mut DRIVER_OBJECT, token: &Passive) -> Result
     platform::probe()?;
     // SAFETY: the caller's promise.
     let device = unsafe { ControlDevice::new(token, object, D::NAME) }?;
-    let operations = Shared::try_new(Operations::new())?;
-    let origin = Origin::new(operations.clone(), device.as_ptr());
+    let operations = Operations::new()?;
+    // SAFETY: the device goes after the operations (`Parts::end`).
+    let origin = unsafe { Origin::new(operations.clone(), device.as_ptr()) }?;
     let timers = TimerService::start(token)?;
     let registration = Registration::new(token, origin)?;
-    let passive = PassiveExecutor::start(token)?;
-    let dispatch = DispatchExecutor::start(token, 0)?;
+    let passive = PassiveExecutor::start()?;
+    let dispatch = DispatchExecutor::start(0)?;
     let system = System {
         passive: passive.spawner(),
         dispatch: dispatch.spawner(),
@@ -233,8 +234,8 @@ unsafe fn serve<D: Driver>(runtime: &Runtime<D>, irp: NonNull<IRP>) -> Result<()
         ioctl.complete(result);
     });
     // Without a task the request went with the closure, which completed it.
-    if let Ok(task) = task {
-        link.connect(task.abort_handle());
+    if let Some(task) = task.ok().and_then(|task| task.abort_handle()) {
+        link.connect(task);
     }
     Ok(())
 }

@@ -30,4 +30,10 @@ pub mod time;
 
 pub mod irp;
 
+pub mod wsk;
+
+pub mod device;
+
+pub mod driver;
+
 pub mod debug;

@@ -1,12 +1,15 @@
-//! Non-paged memory that fails with an error: [`NonPaged`] for one owner, [`Shared`] for several, [`Buf`] for data that a
+//! Non-paged memory that fails with an error: [`NonPaged`] for one owner, [`Shared`] for several, [`Array`] for many values,
+//! [`Buf`] for data that a
 //! socket sends from or receives into.
 //!
 //! Every allocation can fail and says so with STATUS_INSUFFICIENT_RESOURCES (invariant I15). All of it may be allocated and
 //! freed at IRQL <= DISPATCH_LEVEL.
 
+mod array;
 mod buf;
 mod shared;
 
+pub use array::Array;
 pub use buf::Buf;
 pub use shared::Shared;
 

@@ -143,7 +143,7 @@ impl Origin {
         &self.0.operations
     }
 
-    pub(super) fn device(&self) -> *mut DEVICE_OBJECT {
+    pub(crate) fn device(&self) -> *mut DEVICE_OBJECT {
         self.0.device
     }
 

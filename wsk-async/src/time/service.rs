@@ -237,7 +237,11 @@ impl Timers {
     }
 
     /// Gives an operation a time limit and its buffer back in any case; see [`Timeout`](super::Timeout).
-    pub fn timeout<F: super::Cancel>(&self, limit: Duration, operation: F) -> super::Timeout<F> {
+    pub fn timeout<F: super::Cancel<Output: super::Outcome>>(
+        &self,
+        limit: Duration,
+        operation: F,
+    ) -> super::Timeout<F> {
         super::Timeout::new(self.sleep(limit), operation)
     }
 

@@ -6,11 +6,10 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
-/// An operation that can be asked to end early and still gives its result and its buffer.
-pub trait Cancel: Future<Output: Outcome> {
-    /// Asks for the end; the operation is polled on until it is there. It may have succeeded meanwhile.
-    ///
-    /// IRQL: <= DISPATCH_LEVEL.
+/// A future that can be asked to end early and still gives its output, buffers included.
+pub trait Cancel: Future {
+    /// Asks for the end; the future must be polled on, and may still succeed. Before its first poll, it ends with
+    /// STATUS_CANCELLED without a call. IRQL: <= DISPATCH_LEVEL.
     fn cancel(self: Pin<&mut Self>);
 }
 
@@ -51,13 +50,13 @@ pin_project! {
     }
 }
 
-impl<F: Cancel> Timeout<F> {
+impl<F: Cancel<Output: Outcome>> Timeout<F> {
     pub(super) fn new(sleep: Sleep, operation: F) -> Self {
         Self { sleep, operation, expired: false }
     }
 }
 
-impl<F: Cancel> Future for Timeout<F> {
+impl<F: Cancel<Output: Outcome>> Future for Timeout<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

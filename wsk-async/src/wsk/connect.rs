@@ -61,7 +61,7 @@ pin_project! {
         Combined { #[pin] request: IrpFuture<'a, requests::ConnectEx> },
         // The buffer waits for the connection.
         Connecting { buffer: Option<Buf>, #[pin] request: IrpFuture<'a, requests::WithAddress> },
-        Sending { #[pin] request: IrpFuture<'a, requests::Send> },
+        Sending { #[pin] request: IrpFuture<'a, requests::SendData> },
     }
 }
 
@@ -76,9 +76,7 @@ impl<'a> ConnectEx<'a> {
             Some(data) if data.len() > LONGEST => {
                 Step::Refused { buffer: Some(data), status: NtStatus::BUFFER_OVERFLOW }
             }
-            data if platform::has_connect_ex() => {
-                Step::Combined { request: socket.start_connect_ex(&remote, data) }
-            }
+            data if platform::has_connect_ex() => Step::Combined { request: socket.start_connect_ex(&remote, data) },
             data => Step::Connecting { buffer: data, request: socket.start_connect(&remote) },
         };
         Self { socket, remote, empty, step }

@@ -15,7 +15,8 @@ use core::time::Duration;
 use wsk_sys::*;
 
 /// What WSK is told about this client. A static, since it must live until WskDeregister has returned.
-static CLIENT: WSK_CLIENT_DISPATCH = WSK_CLIENT_DISPATCH { Version: WSK_VERSION_1_0, Reserved: 0, WskClientEvent: None };
+static CLIENT: WSK_CLIENT_DISPATCH =
+    WSK_CLIENT_DISPATCH { Version: WSK_VERSION_1_0, Reserved: 0, WskClientEvent: None };
 
 /// Longest pause between two looks for the provider.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);

@@ -43,6 +43,10 @@ unsafe impl Request for WithAddress {
     fn finish(self, result: Result<usize>) -> Result<()> {
         result.map(drop)
     }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
+    }
 }
 
 /// Asks for the local or the peer's address. `function` says which.
@@ -65,6 +69,10 @@ unsafe impl Request for GetAddress {
     fn finish(self, result: Result<usize>) -> Result<SocketAddr> {
         result.and_then(|_| self.address.get().ok_or(NtStatus::INVALID_ADDRESS))
     }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
+    }
 }
 
 /// Sets or gets an option of 32 bits.
@@ -84,10 +92,8 @@ unsafe impl Request for Control {
         // SAFETY: as for `WithAddress`. With an IRP the size of the output comes in its information.
         unsafe {
             let value = (&raw mut (*this).value).cast();
-            let (input, output) = match (*this).kind {
-                WskSetOption => ((size_of::<u32>(), value), (0, null_mut())),
-                _ => ((0, null_mut()), (size_of::<u32>(), value)),
-            };
+            let (value, nothing) = ((size_of::<u32>(), value), (0, null_mut()));
+            let (input, output) = if (*this).kind == WskSetOption { (value, nothing) } else { (nothing, value) };
             ((*(*this).socket.dispatch).Basic.WskControlSocket)(
                 (*this).socket.socket,
                 (*this).kind,
@@ -106,66 +112,75 @@ unsafe impl Request for Control {
     fn finish(self, result: Result<usize>) -> Result<u32> {
         result.map(|_| self.value)
     }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
+    }
 }
 
+/// A range of a buffer that lies in the same request.
+pub(super) struct Data(pub(super) WSK_BUF);
+
+// SAFETY: the buffer goes with it.
+unsafe impl Send for Data {}
+
 /// Sends the filled part of a buffer.
-pub(super) struct Send {
+pub(super) struct SendData {
     pub(super) socket: RawSocket,
     pub(super) buffer: Buf,
-    pub(super) data: WSK_BUF,
+    pub(super) data: Data,
     pub(super) flags: u32,
 }
 
-// SAFETY: the buffer is owned by the request and described by its MDL.
-unsafe impl core::marker::Send for Send {}
-
-impl Send {
+impl SendData {
     pub(super) fn new(socket: RawSocket, buffer: Buf, flags: u32) -> Self {
-        Self { socket, data: buffer.filled(), buffer, flags }
+        Self { socket, data: Data(buffer.filled()), buffer, flags }
     }
 }
 
 // SAFETY: buffer and WSK_BUF lie in the request; the IRP goes to the provider once.
-unsafe impl Request for Send {
+unsafe impl Request for SendData {
     type Output = BufResult<usize, Buf>;
 
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: as for `WithAddress`.
         unsafe {
-            ((*(*this).socket.dispatch).WskSend)((*this).socket.socket, &raw mut (*this).data, (*this).flags, irp)
+            ((*(*this).socket.dispatch).WskSend)((*this).socket.socket, &raw mut (*this).data.0, (*this).flags, irp)
         }
     }
 
     fn finish(self, result: Result<usize>) -> BufResult<usize, Buf> {
         BufResult(result, self.buffer)
     }
+
+    // The buffer stays with the provider, so there is nothing to give before the socket is closed.
+    fn claimed(_: NtStatus) -> Option<Self::Output> {
+        None
+    }
 }
 
 /// Receives behind the filled part of a buffer.
-pub(super) struct Receive {
+pub(super) struct ReceiveData {
     pub(super) socket: RawSocket,
     pub(super) buffer: Buf,
-    pub(super) room: WSK_BUF,
+    pub(super) room: Data,
     pub(super) flags: u32,
 }
 
-// SAFETY: as for `Send`.
-unsafe impl core::marker::Send for Receive {}
-
-impl Receive {
+impl ReceiveData {
     pub(super) fn new(socket: RawSocket, buffer: Buf, flags: u32) -> Self {
-        Self { socket, room: buffer.room(), buffer, flags }
+        Self { socket, room: Data(buffer.room()), buffer, flags }
     }
 }
 
 // SAFETY: buffer and WSK_BUF lie in the request; the IRP goes to the provider once.
-unsafe impl Request for Receive {
+unsafe impl Request for ReceiveData {
     type Output = BufResult<usize, Buf>;
 
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: as for `WithAddress`.
         unsafe {
-            ((*(*this).socket.dispatch).WskReceive)((*this).socket.socket, &raw mut (*this).room, (*this).flags, irp)
+            ((*(*this).socket.dispatch).WskReceive)((*this).socket.socket, &raw mut (*this).room.0, (*this).flags, irp)
         }
     }
 
@@ -175,6 +190,11 @@ unsafe impl Request for Receive {
         }
         BufResult(result, self.buffer)
     }
+
+    // The buffer stays with the provider, so there is nothing to give before the socket is closed.
+    fn claimed(_: NtStatus) -> Option<Self::Output> {
+        None
+    }
 }
 
 /// Connects, with the first data.
@@ -182,11 +202,8 @@ pub(super) struct ConnectEx {
     pub(super) socket: RawSocket,
     pub(super) address: RawAddress,
     pub(super) buffer: Option<Buf>,
-    pub(super) data: WSK_BUF,
+    pub(super) data: Data,
 }
-
-// SAFETY: as for `Send`.
-unsafe impl core::marker::Send for ConnectEx {}
 
 // SAFETY: address, buffer and WSK_BUF lie in the request; the IRP goes to the provider once.
 unsafe impl Request for ConnectEx {
@@ -195,14 +212,8 @@ unsafe impl Request for ConnectEx {
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: as for `WithAddress`; the slot exists on this system (`platform::has_connect_ex`). Flags are reserved.
         unsafe {
-            let data = if (*this).buffer.is_some() { &raw mut (*this).data } else { null_mut() };
-            ((*(*this).socket.dispatch).WskConnectEx)(
-                (*this).socket.socket,
-                (*this).address.as_mut_ptr(),
-                data,
-                0,
-                irp,
-            )
+            let data = if (*this).buffer.is_some() { &raw mut (*this).data.0 } else { null_mut() };
+            ((*(*this).socket.dispatch).WskConnectEx)((*this).socket.socket, (*this).address.as_mut_ptr(), data, 0, irp)
         }
     }
 
@@ -210,6 +221,11 @@ unsafe impl Request for ConnectEx {
         // What WskConnectEx puts into the information is not documented; a success means that all of it was sent.
         let sent = self.buffer.as_ref().map_or(0, |buffer| buffer.len());
         BufResult(result.map(|_| sent), self.buffer)
+    }
+
+    // The buffer stays with the provider, so there is nothing to give before the socket is closed.
+    fn claimed(_: NtStatus) -> Option<Self::Output> {
+        None
     }
 }
 
@@ -225,13 +241,15 @@ unsafe impl Request for Disconnect {
 
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: as for `WithAddress`.
-        unsafe {
-            ((*(*this).socket.dispatch).WskDisconnect)((*this).socket.socket, null_mut(), (*this).flags, irp)
-        }
+        unsafe { ((*(*this).socket.dispatch).WskDisconnect)((*this).socket.socket, null_mut(), (*this).flags, irp) }
     }
 
     fn finish(self, result: Result<usize>) -> Result<()> {
         result.map(drop)
+    }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
     }
 }
 
@@ -244,6 +262,9 @@ pub(super) struct Close {
 unsafe impl Request for Close {
     type Output = Result<()>;
 
+    /// A socket that cannot be closed would hold up the driver's unload for ever.
+    const ESSENTIAL: bool = true;
+
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the socket is open and this is its last call (I10).
         unsafe { ((*(*this).socket.dispatch).Basic.WskCloseSocket)((*this).socket.socket, irp) }
@@ -251,5 +272,9 @@ unsafe impl Request for Close {
 
     fn finish(self, result: Result<usize>) -> Result<()> {
         result.map(drop)
+    }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
     }
 }

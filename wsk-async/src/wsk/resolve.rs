@@ -146,6 +146,10 @@ unsafe impl Request for Resolve {
         let addresses = self.list.addresses(self.port);
         if addresses.is_empty() { Err(NtStatus::NO_MATCH) } else { Ok(addresses) }
     }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
+    }
 }
 
 pub(super) fn resolve(

@@ -1,7 +1,7 @@
 //! [`ConnectionSocket`]: a TCP connection from this side, every function of its provider table as a method.
 
 use super::connect::ConnectEx;
-use super::requests::{Close, Control, Disconnect, GetAddress, RawSocket, Receive, Send, WithAddress};
+use super::requests::{Close, Control, Data, Disconnect, GetAddress, RawSocket, ReceiveData, SendData, WithAddress};
 use super::{Family, Provider, RawAddress};
 use crate::irp::{self, Cache, IrpFuture, Origin, Request};
 use crate::mem::Buf;
@@ -30,8 +30,8 @@ pub struct ConnectionSocket {
     raw: RawSocket,
     origin: Origin,
     close: Option<Cache<Close>>,
-    send: Cache<Send>,
-    receive: Cache<Receive>,
+    send: Cache<SendData>,
+    receive: Cache<ReceiveData>,
 }
 
 impl ConnectionSocket {
@@ -102,14 +102,14 @@ impl ConnectionSocket {
     ///
     /// Errors: STATUS_CONNECTION_RESET, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE (not connected).
     pub fn receive(&self, buffer: Buf) -> impl Cancel<Output = BufResult<usize, Buf>> + '_ {
-        self.receive.start(Receive::new(self.raw, buffer, 0))
+        self.receive.start(ReceiveData::new(self.raw, buffer, 0))
     }
 
     /// Receives until the buffer is full or the peer has sent all. WDK page: WskReceive (WSK_FLAG_WAITALL).
     ///
     /// Errors: as [`ConnectionSocket::receive`].
     pub fn receive_exact(&self, buffer: Buf) -> impl Cancel<Output = BufResult<usize, Buf>> + '_ {
-        self.receive.start(Receive::new(self.raw, buffer, WSK_FLAG_WAITALL))
+        self.receive.start(ReceiveData::new(self.raw, buffer, WSK_FLAG_WAITALL))
     }
 
     /// Says that this side sends no more; receiving goes on. Ends when what was sent, and that, has been acknowledged.
@@ -160,8 +160,8 @@ impl ConnectionSocket {
         self.one_shot(WithAddress { socket: self.raw, address: RawAddress::new(remote), function })
     }
 
-    pub(super) fn start_send(&self, buffer: Buf) -> IrpFuture<'_, Send> {
-        self.send.start(Send::new(self.raw, buffer, 0))
+    pub(super) fn start_send(&self, buffer: Buf) -> IrpFuture<'_, SendData> {
+        self.send.start(SendData::new(self.raw, buffer, 0))
     }
 
     pub(super) fn start_connect_ex(
@@ -169,10 +169,10 @@ impl ConnectionSocket {
         remote: &SocketAddr,
         buffer: Option<Buf>,
     ) -> IrpFuture<'_, super::requests::ConnectEx> {
-        let data = match &buffer {
+        let data = Data(match &buffer {
             Some(buffer) => buffer.filled(),
             None => WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 },
-        };
+        });
         let address = RawAddress::new(remote);
         self.one_shot(super::requests::ConnectEx { socket: self.raw, address, buffer, data })
     }
@@ -213,14 +213,16 @@ impl NtStatus {
 /// What a new socket will need, allocated before it is made, so that it can always be closed (I10).
 struct Unmade {
     provider: Provider,
+    origin: Origin,
     close: Cache<Close>,
 }
 
 impl Unmade {
     fn new(provider: &Provider) -> Result<Self> {
-        let close = Cache::new(provider.origin().clone());
+        let origin = provider.origin().for_socket()?;
+        let close = Cache::new(origin.clone());
         close.reserve()?;
-        Ok(Self { provider: provider.clone(), close })
+        Ok(Self { provider: provider.clone(), origin, close })
     }
 
     /// The socket out of the information of the request that made it.
@@ -229,7 +231,7 @@ impl Unmade {
         if socket.is_null() {
             return Err(NtStatus::UNSUCCESSFUL);
         }
-        let origin = self.provider.origin().clone();
+        let origin = self.origin;
         // SAFETY: a success gives a valid socket, whose table is that of the category asked for.
         let dispatch = unsafe { (*socket).Dispatch.cast() };
         Ok(ConnectionSocket {
@@ -275,6 +277,10 @@ unsafe impl Request for Create {
     fn finish(self, result: Result<usize>) -> Result<ConnectionSocket> {
         self.unmade.finish(result)
     }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
+    }
 }
 
 /// Makes a connected socket. A result that nobody takes is dropped, hence closed (I8).
@@ -311,6 +317,10 @@ unsafe impl Request for CreateConnected {
 
     fn finish(self, result: Result<usize>) -> Result<ConnectionSocket> {
         self.unmade.finish(result)
+    }
+
+    fn claimed(status: NtStatus) -> Option<Self::Output> {
+        Some(Err(status))
     }
 }
 
