@@ -9,7 +9,10 @@
 #[cfg(feature = "cli")]
 extern crate std;
 
+mod driver;
 pub mod protocol;
+
+pub use driver::driver_entry;
 
 #[cfg(feature = "cli")]
 pub mod cli;
