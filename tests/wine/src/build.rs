@@ -3,7 +3,7 @@
 
 use crate::tools::{self, Rust, TARGET};
 use crate::{Error, Result};
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -53,10 +53,14 @@ pub fn build(package: &str, features: &[&str]) -> Result<Image> {
     let directory = target_directory(&metadata);
     let name = [&[package], features].concat().join("-");
     let image = Image::at(directory.join(format!("{name}.sys")));
+    fs::create_dir_all(&directory).map_err(Error::io(format!("creating {}", directory.display())))?;
 
     let mut command = Rust::find()?.cargo_rustc();
     command.args(["--package", package, "--lib", "--crate-type", "cdylib", "--no-default-features", "--features"]);
     command.arg([&[IMAGE_FEATURE], features].concat().join(","));
+    // The library of each set of features has the same name: nobody may build another before this one is copied.
+    let lock = File::create(directory.join(".lock")).map_err(Error::io(format!("locking {}", directory.display())))?;
+    lock.lock().map_err(Error::io(format!("locking {}", directory.display())))?;
     let built = link(command, &metadata, &[DRIVER_LINK, &[&format!("/map:{}", image.map.display())]].concat())?;
     let library = built.join(format!("{}.dll", package.replace('-', "_")));
     fs::copy(&library, &image.sys).map_err(Error::io(format!("copying {}", library.display())))?;
@@ -74,7 +78,6 @@ pub(crate) fn build_client() -> Result<PathBuf> {
 /// one of its own, so that the host's builds are not disturbed.
 fn link(mut command: Command, metadata: &cargo_metadata::Metadata, arguments: &[&str]) -> Result<PathBuf> {
     let directory = target_directory(metadata);
-    fs::create_dir_all(&directory).map_err(Error::io(format!("creating {}", directory.display())))?;
     command.current_dir(&metadata.workspace_root).args(["--quiet", "--release", "--target", TARGET]);
     command.arg("--target-dir").arg(&directory).arg("--");
     command.arg(format!("-Clinker={}", tools::linker()?.display())).arg("-Clinker-flavor=lld-link");

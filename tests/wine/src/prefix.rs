@@ -102,6 +102,8 @@ fn channels() -> String {
 fn environment(command: &mut Command, directory: &Path) {
     command
         .env("WINEPREFIX", directory)
+        // Wine's temporary files go with the prefix, also those of a process that was killed.
+        .env("TMPDIR", directory)
         .env("WINEDEBUG", channels())
         .env("WINEDLLOVERRIDES", WITHOUT)
         .env_remove("DISPLAY")
