@@ -27,12 +27,24 @@ pub const IPPROTO_IPV6: u32 = 41;
 pub const SO_REUSEADDR: u32 = 0x4;
 /// Probe an idle connection. u32, level [`SOL_SOCKET`].
 pub const SO_KEEPALIVE: u32 = 0x8;
+/// No other socket may have the local address. u32, level [`SOL_SOCKET`].
+pub const SO_EXCLUSIVEADDRUSE: u32 = 0xFFFF_FFFB;
+/// Size of the send buffer in bytes; WSK does not buffer sends. u32, level [`SOL_SOCKET`].
+pub const SO_SNDBUF: u32 = 0x1001;
 /// Size of the receive buffer in bytes. u32, level [`SOL_SOCKET`].
 pub const SO_RCVBUF: u32 = 0x1002;
 /// Send small segments at once. u32, level [`IPPROTO_TCP`].
 pub const TCP_NODELAY: u32 = 1;
+/// Seconds of silence before the first keep-alive probe. u32, level [`IPPROTO_TCP`].
+pub const TCP_KEEPIDLE: u32 = 3;
 /// TCP Fast Open (RFC 7413). u32, level [`IPPROTO_TCP`]. Windows 10 1607 for clients.
 pub const TCP_FASTOPEN: u32 = 15;
+/// Keep-alive probes before the connection is given up. u32, level [`IPPROTO_TCP`].
+pub const TCP_KEEPCNT: u32 = 16;
+/// Seconds between keep-alive probes. u32, level [`IPPROTO_TCP`].
+pub const TCP_KEEPINTVL: u32 = 17;
+/// No IPv4 through an IPv6 socket. u32, level [`IPPROTO_IPV6`].
+pub const IPV6_V6ONLY: u32 = 27;
 /// Ioctl: TCP_INFO by version (u32 in). Windows 10 1703. WDK page: SIO_TCP_INFO.
 pub const SIO_TCP_INFO: u32 = 0xD800_0027;
 
@@ -126,8 +138,30 @@ pub struct ADDRINFOEXW {
 layout!(ADDRINFOEXW, 72 / 8, ai_flags @ 0, ai_family @ 4, ai_socktype @ 8, ai_protocol @ 12, ai_addrlen @ 16, ai_canonname @ 24,
     ai_addr @ 32, ai_blob @ 40, ai_bloblen @ 48, ai_provider @ 56, ai_next @ 64);
 
+/// Without a name: the wildcard address, to bind to.
+pub const AI_PASSIVE: i32 = 1;
+/// The first result has the canonical name.
+pub const AI_CANONNAME: i32 = 2;
 /// The name is a numeric address.
 pub const AI_NUMERICHOST: i32 = 4;
+/// The service is a port number.
+pub const AI_NUMERICSERV: i32 = 8;
+/// With [`AI_V4MAPPED`]: both kinds of address.
+pub const AI_ALL: i32 = 0x100;
+/// Only families that the system has an address of.
+pub const AI_ADDRCONFIG: i32 = 0x400;
+/// IPv4 addresses in IPv6 form where there are no others.
+pub const AI_V4MAPPED: i32 = 0x800;
+/// The host's name without its domain, for local hosts.
+pub const NI_NOFQDN: u32 = 0x01;
+/// The host as a number.
+pub const NI_NUMERICHOST: u32 = 0x02;
+/// Fail if the host has no name.
+pub const NI_NAMEREQD: u32 = 0x04;
+/// The service as a number.
+pub const NI_NUMERICSERV: u32 = 0x08;
+/// The service is one of datagrams.
+pub const NI_DGRAM: u32 = 0x10;
 /// All name spaces.
 pub const NS_ALL: u32 = 0;
 
@@ -143,3 +177,50 @@ pub struct CMSGHDR {
     pub cmsg_type: i32,
 }
 layout!(CMSGHDR, 16 / 8, cmsg_len @ 0, cmsg_level @ 8, cmsg_type @ 12);
+
+/// Figures of a TCP connection, from [`SIO_TCP_INFO`] with version 0. WDK page: TCP_INFO_v0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TCP_INFO_v0 {
+    /// State (`TCPSTATE`): 4 is established.
+    pub State: u32,
+    /// Largest segment, in bytes.
+    pub Mss: u32,
+    /// Age of the connection in milliseconds.
+    pub ConnectionTimeMs: u64,
+    /// Whether segments carry timestamps (`BOOLEAN`).
+    pub TimestampsEnabled: u8,
+    /// Smoothed round-trip time in microseconds.
+    pub RttUs: u32,
+    /// Shortest round-trip time in microseconds.
+    pub MinRttUs: u32,
+    /// Bytes sent and not acknowledged.
+    pub BytesInFlight: u32,
+    /// Congestion window in bytes.
+    pub Cwnd: u32,
+    /// Send window in bytes.
+    pub SndWnd: u32,
+    /// Receive window in bytes.
+    pub RcvWnd: u32,
+    /// Receive buffer in bytes.
+    pub RcvBuf: u32,
+    /// Bytes sent.
+    pub BytesOut: u64,
+    /// Bytes received.
+    pub BytesIn: u64,
+    /// Bytes received out of order.
+    pub BytesReordered: u32,
+    /// Bytes sent again.
+    pub BytesRetrans: u32,
+    /// Fast retransmissions.
+    pub FastRetrans: u32,
+    /// Duplicate acknowledgements received.
+    pub DupAcksIn: u32,
+    /// Retransmission timeouts.
+    pub TimeoutEpisodes: u32,
+    /// SYNs sent again.
+    pub SynRetrans: u8,
+}
+layout!(TCP_INFO_v0, 88 / 8, State @ 0, Mss @ 4, ConnectionTimeMs @ 8, TimestampsEnabled @ 16, RttUs @ 20, MinRttUs @ 24,
+    BytesInFlight @ 28, Cwnd @ 32, SndWnd @ 36, RcvWnd @ 40, RcvBuf @ 44, BytesOut @ 48, BytesIn @ 56, BytesReordered @ 64,
+    BytesRetrans @ 68, FastRetrans @ 72, DupAcksIn @ 76, TimeoutEpisodes @ 80, SynRetrans @ 84);

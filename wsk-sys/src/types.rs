@@ -58,7 +58,7 @@ layout!(LIST_ENTRY, 16 / 8, Flink @ 0, Blink @ 8);
 
 /// A globally unique identifier.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GUID {
     /// First group.
     pub Data1: u32,

@@ -36,6 +36,15 @@ pub const WSK_FLAG_WAITALL: u32 = 0x2;
 /// Of WskReceive: read and drop what comes until the peer's end.
 pub const WSK_FLAG_DRAIN: u32 = 0x4;
 
+/// Of WskControlClient: the list of [`WSK_TRANSPORT`]s. No IRP.
+pub const WSK_TRANSPORT_LIST_QUERY: u32 = 2;
+/// Of WskControlClient: completes when the list of transports changes.
+pub const WSK_TRANSPORT_LIST_CHANGE: u32 = 3;
+/// Of WskControlClient: how TDI filters are treated. No IRP.
+pub const WSK_TDI_BEHAVIOR: u32 = 8;
+/// Ioctl: how many bytes of sends to keep pending (usize out).
+pub const SIO_WSK_QUERY_IDEAL_SEND_BACKLOG: u32 = 0x4F00_0003;
+
 /// What a WskControlSocket call asks for.
 pub type WSK_CONTROL_SOCKET_TYPE = i32;
 /// Set an option.
@@ -59,6 +68,23 @@ pub struct WSK_SOCKET {
     pub Dispatch: *const c_void,
 }
 layout!(WSK_SOCKET, 8 / 8, Dispatch @ 0);
+
+/// A transport that sockets can be made of. WDK page: WSK_TRANSPORT.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WSK_TRANSPORT {
+    /// Version of WSK.
+    pub Version: u16,
+    /// Socket type.
+    pub SocketType: u16,
+    /// Protocol.
+    pub Protocol: u32,
+    /// Address family.
+    pub AddressFamily: u16,
+    /// Private to the transport.
+    pub ProviderId: GUID,
+}
+layout!(WSK_TRANSPORT, 28 / 4, Version @ 0, SocketType @ 2, Protocol @ 4, AddressFamily @ 8, ProviderId @ 12);
 
 /// Data of a transfer: a range of an MDL chain.
 #[repr(C)]

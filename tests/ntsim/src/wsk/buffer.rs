@@ -1,0 +1,137 @@
+//! WSK_BUF: a range of an MDL chain, checked once when a call brings it, then walked piece by piece.
+
+use super::rules;
+use crate::verifier;
+use std::io::{IoSlice, IoSliceMut};
+use wsk_sys::{
+    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, MmGetMdlVirtualAddress, NTSTATUS,
+    STATUS_INVALID_PARAMETER, WSK_BUF,
+};
+
+/// Most pieces handed to the network at once; a longer chain takes several turns.
+const PIECES: usize = 16;
+
+/// The data of a pending transfer. The driver keeps chain and pages until the IRP is completed.
+#[derive(Clone, Copy)]
+pub(super) struct Data {
+    mdl: *mut MDL,
+    offset: usize,
+    length: usize,
+}
+
+// SAFETY: a driver that hands a buffer to WSK leaves it to the provider, on any thread, until the IRP is completed.
+unsafe impl Send for Data {}
+
+impl Data {
+    /// Takes and checks a call's buffer. Errors: STATUS_INVALID_PARAMETER for a null `buffer`.
+    ///
+    /// # Safety
+    /// `buffer` is null or valid, and so is its chain until the call's IRP is completed.
+    pub(super) unsafe fn checked(buffer: *const WSK_BUF, call: &'static str) -> Result<Data, NTSTATUS> {
+        if buffer.is_null() {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        // SAFETY: the caller's promise.
+        let WSK_BUF { Mdl: first, Offset: offset, Length: length } = unsafe { *buffer };
+        let data = Data { mdl: first, offset: offset as usize, length };
+        if length == 0 && first.is_null() {
+            return Ok(data);
+        }
+        if first.is_null() {
+            verifier::violation(&rules::BUFFER_RANGE, format_args!("{call}: Length {length} with a null Mdl"));
+        }
+        let mut total = 0;
+        let mut mdl = first;
+        while !mdl.is_null() && (total < data.offset + length || mdl == first) {
+            // SAFETY: the caller's promise.
+            let (next, flags, bytes) = unsafe { ((*mdl).Next, (*mdl).MdlFlags, (*mdl).ByteCount as usize) };
+            if flags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_PAGES_LOCKED) == 0 {
+                let detail = format_args!("{call}: the MDL at {mdl:p} has flags {flags:#x}");
+                verifier::violation(&rules::BUFFER_NOT_LOCKED, detail);
+            }
+            if mdl == first && data.offset > 0 && data.offset >= bytes {
+                let detail = format_args!("{call}: Offset {offset} in a first MDL of {bytes} bytes");
+                verifier::violation(&rules::BUFFER_RANGE, detail);
+            }
+            total += bytes;
+            mdl = next;
+        }
+        if data.offset + length > total {
+            let detail = format_args!("{call}: Offset {offset} and Length {length} in an MDL chain of {total} bytes");
+            verifier::violation(&rules::BUFFER_RANGE, detail);
+        }
+        Ok(data)
+    }
+
+    /// Length in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The bytes from `done` on, or the first of them if there are many pieces, for sending.
+    ///
+    /// # Safety
+    /// The IRP that brought the buffer is not yet completed.
+    pub(super) unsafe fn with_slices<R>(&self, done: usize, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let mut count = 0;
+        for (start, length) in self.pieces(done).take(PIECES) {
+            // SAFETY: the pieces lie in the checked chain, which the driver leaves alone until completion.
+            slices[count] = IoSlice::new(unsafe { std::slice::from_raw_parts(start, length) });
+            count += 1;
+        }
+        f(&slices[..count])
+    }
+
+    /// As [`with_slices`](Self::with_slices), for receiving.
+    ///
+    /// # Safety
+    /// As [`with_slices`](Self::with_slices).
+    pub(super) unsafe fn with_slices_mut<R>(&self, done: usize, f: impl FnOnce(&mut [IoSliceMut<'_>]) -> R) -> R {
+        let mut slices: [IoSliceMut<'_>; PIECES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let mut count = 0;
+        for (start, length) in self.pieces(done).take(PIECES) {
+            // SAFETY: as in `with_slices`; the pieces of a chain do not overlap.
+            slices[count] = IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(start, length) });
+            count += 1;
+        }
+        f(&mut slices[..count])
+    }
+
+    /// Addresses and lengths of the pieces from `done` on; none is empty.
+    fn pieces(&self, done: usize) -> impl Iterator<Item = (*mut u8, usize)> {
+        let mut mdl = self.mdl;
+        let mut skip = self.offset + done;
+        let mut left = self.length - done;
+        std::iter::from_fn(move || {
+            while left > 0 {
+                // SAFETY: `checked` has walked this far with the same figures.
+                let (next, bytes, start) = unsafe { ((*mdl).Next, (*mdl).ByteCount as usize, address(mdl)) };
+                let begin = skip.min(bytes);
+                let length = (bytes - begin).min(left);
+                (mdl, skip, left) = (next, skip - begin, left - length);
+                if length > 0 {
+                    // SAFETY: `begin` is within the buffer of the MDL.
+                    return Some((unsafe { start.add(begin) }, length));
+                }
+            }
+            None
+        })
+    }
+}
+
+/// Address of an MDL's buffer in system space.
+///
+/// # Safety
+/// `mdl` is valid.
+unsafe fn address(mdl: *mut MDL) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mapped = (*mdl).MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0;
+        if mapped && !(*mdl).MappedSystemVa.is_null() {
+            (*mdl).MappedSystemVa.cast()
+        } else {
+            MmGetMdlVirtualAddress(mdl).cast()
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Connecting: WskConnect, WskConnectEx and WskSocketConnect are one operation with or without first data.
+//!
+//! The request is complete when the connection stands and the network has taken over all of the data. With TCP Fast Open
+//! some of it may have gone out with the SYN; the rest follows after the handshake. A connect that fails or is cancelled
+//! leaves a dead socket.
+
+use super::buffer::Data;
+use super::request::{Irp, Outcome, Request};
+use super::socket::{Phase, Socket, State};
+use super::transfer;
+use std::net::SocketAddr;
+use std::sync::{Arc, MutexGuard};
+use std::task::Poll;
+use wsk_sys::{
+    NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ACTIVE, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE,
+    STATUS_PENDING,
+};
+
+/// A pending connect.
+pub(super) struct Connect {
+    request: Request,
+    data: Option<Data>,
+    /// Bytes of it that the network has taken over.
+    sent: usize,
+    /// The connection stands, and what is left of the data is being sent.
+    established: bool,
+    /// The driver gets the socket with the result (WskSocketConnect), or never sees it.
+    creates_socket: bool,
+}
+
+impl Socket {
+    /// Starts to connect; finishes inside the call if it can.
+    pub(super) fn connect(
+        self: &Arc<Self>,
+        irp: Irp,
+        remote: &SocketAddr,
+        data: Option<Data>,
+        creates_socket: bool,
+    ) -> NTSTATUS {
+        let request = Request::new(irp, self);
+        let mut connect = Connect { request, data, sent: 0, established: false, creates_socket };
+        let mut state = self.lock();
+        if let Err(status) = state.may_connect() {
+            drop(state);
+            return self.finish(irp, Err(status));
+        }
+        state.phase = Phase::Connecting;
+        let result = match state.start_connect(&mut connect, remote) {
+            Err(status) => Err(status),
+            Ok(()) => {
+                let attempt = if self.config().force_pending { Poll::Pending } else { state.attempt_connect(&mut connect) };
+                match attempt {
+                    Poll::Ready(result) => result,
+                    Poll::Pending if connect.request.pend(self) => {
+                        state.connect = Some(connect);
+                        state.rearm();
+                        return STATUS_PENDING;
+                    }
+                    Poll::Pending => Err(STATUS_CANCELLED),
+                }
+            }
+        };
+        self.conclude_connect(state, connect, result)
+    }
+
+    /// The rest of WskSocketConnect: binds and connects a socket that the driver does not know of yet.
+    pub(super) fn create_connected(self: &Arc<Self>, irp: Irp, local: &SocketAddr, remote: &SocketAddr) -> NTSTATUS {
+        match self.bind(local) {
+            Ok(()) => self.connect(irp, remote, None, true),
+            Err(status) => {
+                self.complete(irp, Err(status).into());
+                self.discard();
+                status
+            }
+        }
+    }
+
+    /// Works on a pending connect.
+    pub(super) fn advance_connect(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let Some(mut connect) = state.connect.take() else { return };
+        if !connect.request.claim() {
+            // Its cancel routine comes, and finds it in its place.
+            state.connect = Some(connect);
+            return;
+        }
+        let result = match state.attempt_connect(&mut connect) {
+            Poll::Ready(result) => result,
+            Poll::Pending if connect.request.pend(self) => {
+                state.connect = Some(connect);
+                state.rearm();
+                return;
+            }
+            Poll::Pending => Err(STATUS_CANCELLED),
+        };
+        self.conclude_connect(state, connect, result);
+    }
+
+    /// Ends a connect that the caller owns, and gives up its lock for that.
+    pub(super) fn conclude_connect(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        connect: Connect,
+        result: Result<(), NTSTATUS>,
+    ) -> NTSTATUS {
+        let irp = connect.request.irp();
+        let endpoint = match result {
+            Ok(()) => {
+                state.phase = Phase::Connected;
+                None
+            }
+            Err(status) => {
+                state.kill(status);
+                state.endpoint.take()
+            }
+        };
+        drop(state);
+        // Not under the lock: this ends the endpoint's registration with the processor.
+        drop(endpoint);
+        let information = if connect.creates_socket { self.pointer() } else { connect.sent };
+        let outcome = Outcome::from(result.map(|()| information));
+        self.complete(irp, outcome);
+        if connect.creates_socket && result.is_err() {
+            self.discard();
+        }
+        outcome.status
+    }
+}
+
+impl State {
+    fn may_connect(&self) -> Result<(), NTSTATUS> {
+        self.alive()?;
+        match self.phase {
+            Phase::Bound => Ok(()),
+            Phase::Connecting | Phase::Connected => Err(STATUS_CONNECTION_ACTIVE),
+            Phase::Open | Phase::Dead | Phase::Closed => Err(STATUS_INVALID_DEVICE_STATE),
+        }
+    }
+
+    fn start_connect(&mut self, connect: &mut Connect, remote: &SocketAddr) -> Result<(), NTSTATUS> {
+        let Some(endpoint) = &self.endpoint else { return Err(STATUS_CONNECTION_ABORTED) };
+        connect.sent = match connect.data {
+            // SAFETY: the request is accepted and not completed.
+            Some(data) if self.fast_open => unsafe {
+                data.with_slices(0, |slices| endpoint.connect(remote, Some(slices)))?
+            },
+            _ => endpoint.connect(remote, None)?,
+        };
+        Ok(())
+    }
+
+    fn attempt_connect(&mut self, connect: &mut Connect) -> Poll<Result<(), NTSTATUS>> {
+        if let Some(status) = self.broken {
+            return Poll::Ready(Err(status));
+        }
+        let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED)) };
+        if !connect.established {
+            match endpoint.connected() {
+                Poll::Ready(Ok(())) => connect.established = true,
+                other => return other,
+            }
+        }
+        match connect.data {
+            Some(data) => transfer::send(&**endpoint, data, false, &mut connect.sent),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Takes the connect of an IRP out of its place.
+    pub(super) fn take_connect(&mut self, irp: Irp) -> Option<Connect> {
+        self.connect.take_if(|connect| connect.request.irp() == irp)
+    }
+}

@@ -1,0 +1,160 @@
+//! The WSK provider of the simulated kernel: what afd.sys is to `netio.sys` on Windows. For every driver under test that
+//! opens a socket.
+//!
+//! From top to bottom:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `registration` | the five functions that `netio.sys` exports |
+//! | `client` | one registration: captures, the client-level table, what WskDeregister waits for |
+//! | `names` | name resolution |
+//! | `table` | the tables of a connection socket: C functions that check their arguments and call the next three |
+//! | `control` | options and ioctls |
+//! | `connect`, `transfer` | connecting; sending, receiving and disconnecting |
+//! | `socket` | a socket's state, its calls in progress, its close |
+//! | `request` | who owns a pending IRP: the provider or its cancel routine |
+//! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
+//! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
+//! | `host_sockets`, `host_names` | the network of live mode: the host's own sockets and name resolution |
+//! | `rules` | what the verifier reports from here |
+//!
+//! # How it runs
+//! A socket belongs to one simulated processor. What can finish at once is completed inside the call, at the caller's
+//! IRQL; everything else waits for the network, is finished in the processor's visit at DISPATCH_LEVEL, and is completed
+//! right there. Each socket has one lock. It is never held while an IRP is completed, nor while the cancel spin lock is
+//! taken.
+//!
+//! An IRP that a call has accepted is completed exactly once, whatever the call returns. Errors that a call can see by
+//! itself are completed inside it.
+
+mod address;
+mod buffer;
+mod client;
+mod connect;
+mod control;
+mod event;
+mod host_names;
+mod host_sockets;
+mod names;
+mod registration;
+mod request;
+mod rules;
+mod socket;
+mod table;
+mod transfer;
+mod transport;
+
+use crate::{cpu, verifier};
+use client::Client;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use transport::Transport;
+use wsk_sys::{NTSTATUS, WSK_PROVIDER_CONNECTION_DISPATCH};
+
+/// First build with WskConnectEx: Windows 10 version 1703.
+const BUILD_CONNECT_EX: u32 = 15063;
+/// First build with WskSendEx and WskReceiveEx: Windows 10 version 1803.
+const BUILD_SEND_EX: u32 = 17134;
+/// First build with TCP Fast Open for clients: Windows 10 version 1607.
+const BUILD_FAST_OPEN: u32 = 14393;
+
+/// How the provider behaves. The defaults are those of a current Windows.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Build of the simulated system: decides how long the tables are and which options exist.
+    pub os_build: u32,
+    /// The provider appears only this long after the kernel has started.
+    pub provider_delay: Duration,
+    /// WskConnectEx is there, but completes with STATUS_NOT_IMPLEMENTED.
+    pub connect_ex_not_implemented: bool,
+    /// No request succeeds inside its call: each is pending first and is completed from the socket's processor.
+    pub force_pending: bool,
+    /// IoCancelIrp has no effect on the provider's IRPs; closing the socket still has.
+    pub cancel_ignored: bool,
+    /// How long WskDeregister waits without any progress before the verifier reports what is still open.
+    pub deregister_patience: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            os_build: 22000,
+            provider_delay: Duration::ZERO,
+            connect_ex_not_implemented: false,
+            force_pending: false,
+            cancel_ignored: false,
+            deregister_patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The provider while a kernel runs.
+struct Provider {
+    config: Config,
+    transport: Box<dyn Transport>,
+    /// Captures succeed from when this is set.
+    present: AtomicBool,
+    clients: Mutex<Vec<Arc<Client>>>,
+    connection_table: WSK_PROVIDER_CONNECTION_DISPATCH,
+}
+
+static PROVIDER: Mutex<Option<Arc<Provider>>> = Mutex::new(None);
+
+/// Starts the provider; the kernel calls this once its processors run.
+pub(crate) fn start(config: Config) {
+    let delay = config.provider_delay;
+    let provider = Arc::new(Provider {
+        connection_table: table::connection_table(&config),
+        config,
+        transport: Box::new(host_sockets::HostSockets),
+        present: AtomicBool::new(delay.is_zero()),
+        clients: Mutex::new(Vec::new()),
+    });
+    if !delay.is_zero() {
+        let late = Arc::downgrade(&provider);
+        let appear = move || {
+            if let Some(provider) = late.upgrade() {
+                provider.present.store(true, Ordering::Release);
+                let clients = lock(&provider.clients).clone();
+                clients.iter().for_each(|client| client.provider_appeared());
+            }
+        };
+        cpu::after(0, delay, Box::new(appear));
+    }
+    *lock(&PROVIDER) = Some(provider);
+}
+
+/// What a driver must have given back when its unload routine has returned: its registration, and with that all else.
+pub(crate) fn unload_checks() {
+    let Some(provider) = lock(&PROVIDER).clone() else { return };
+    let clients = lock(&provider.clients).clone();
+    if let Some(client) = clients.first() {
+        let detail = format_args!("no WskDeregister for the registration at {:#x}; {}", client.block, client.open());
+        verifier::violation(&rules::REGISTRATION_LEAK, detail);
+    }
+}
+
+/// Ends the provider; the kernel calls this before its processors stop.
+pub(crate) fn shutdown() {
+    unload_checks();
+    *lock(&PROVIDER) = None;
+}
+
+/// The running provider. Without a running kernel there is none, and the call is an error of the test program.
+fn provider(call: &'static str) -> Arc<Provider> {
+    lock(&PROVIDER).clone().unwrap_or_else(|| panic!("{call}: no simulated kernel is running"))
+}
+
+/// Takes a lock of the provider. A panic ends the simulated kernel, so that poison means nothing more.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `IoStatus` of a result: an error has no information.
+fn io_status(result: Result<usize, NTSTATUS>) -> (NTSTATUS, usize) {
+    match result {
+        Ok(information) => (wsk_sys::STATUS_SUCCESS, information),
+        Err(status) => (status, 0),
+    }
+}

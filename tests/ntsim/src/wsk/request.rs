@@ -1,0 +1,139 @@
+//! Who owns a pending IRP: the provider, or the cancel routine.
+//!
+//! The exchange of the cancel routine decides. While a request waits, the routine is set, and IoCancelIrp can take it;
+//! whoever takes it out completes the IRP. The provider takes it out (*claims* the IRP) before each try to make progress,
+//! so that a cancel never loses data that has left the network, and puts it back if there was none. A claim that fails
+//! leaves the request where it is: the cancel routine is on its way to it.
+
+use super::socket::Socket;
+use crate::irp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use wsk_sys::{
+    DEVICE_OBJECT, FALSE, IRP, IoReleaseCancelSpinLock, IoSetCancelRoutine, NTSTATUS, PDRIVER_CANCEL, STATUS_CANCELLED,
+};
+
+/// What the cancel routine of a pending IRP calls, with no lock held.
+pub(super) trait Owner: Send + Sync {
+    /// Forgets the IRP and completes it with STATUS_CANCELLED.
+    fn cancelled(self: Arc<Self>, irp: Irp);
+}
+
+/// An IRP that a call of the provider has accepted and that is not completed yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Irp(*mut IRP);
+
+// SAFETY: between acceptance and completion an IRP belongs to the provider, on whichever thread.
+unsafe impl Send for Irp {}
+// SAFETY: as above.
+unsafe impl Sync for Irp {}
+
+impl Irp {
+    /// Takes a call's IRP.
+    ///
+    /// # Safety
+    /// `irp` is valid, not null, and the caller of the provider leaves it alone until completion.
+    pub(super) unsafe fn accept(irp: *mut IRP, call: &'static str) -> Irp {
+        // SAFETY: the caller's promise.
+        unsafe { irp::provider_accept(irp, call) };
+        Irp(irp)
+    }
+
+    /// Completes. The IRP is the driver's again, and must not be touched any more.
+    pub(super) fn complete(self, status: NTSTATUS, information: usize) {
+        // SAFETY: accepted and not completed. Each IRP is completed once since the exchange of its cancel routine, and
+        // the removal from its queue under the lock, have one winner.
+        unsafe { irp::provider_complete(self.0, status, information) };
+    }
+
+    /// Makes the IRP cancellable while it waits. False if it was cancelled before: then it is the caller's to complete.
+    pub(super) fn pend<O: Owner>(self, owner: &Arc<O>) -> bool {
+        let context = Arc::into_raw(Arc::clone(owner)).cast_mut();
+        // SAFETY: the IRP is the provider's, and so are its driver context words.
+        unsafe {
+            (*self.0).Overlay.DriverContext[0] = context.cast();
+            IoSetCancelRoutine(self.0, Some(cancel::<O> as PDRIVER_CANCEL));
+            // IoCancelIrp sets the flag before it takes the routine: either it finds ours or we find the flag.
+            let cancelled = AtomicU8::from_ptr(&raw mut (*self.0).Cancel).load(Ordering::Acquire) != FALSE;
+            if cancelled && IoSetCancelRoutine(self.0, None).is_some() {
+                drop(Arc::from_raw(context));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes a pending IRP back. False if its cancel routine has it: then it is not the caller's.
+    pub(super) fn claim<O: Owner>(self) -> bool {
+        // SAFETY: the IRP is not completed, since the caller found it in its queue under the lock, where a cancel
+        // routine must take it out first. Who takes the routine takes the reference in the context.
+        unsafe {
+            let routine = IoSetCancelRoutine(self.0, None);
+            if routine.is_some() {
+                drop(Arc::from_raw((*self.0).Overlay.DriverContext[0].cast::<O>().cast_const()));
+            }
+            routine.is_some()
+        }
+    }
+}
+
+/// The cancel routine: called at DISPATCH_LEVEL with the cancel spin lock held.
+unsafe extern "system" fn cancel<O: Owner>(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: IoCancelIrp took the routine, so the IRP and the reference in its context are this function's.
+    let owner = unsafe {
+        let owner = Arc::from_raw((*irp).Overlay.DriverContext[0].cast::<O>().cast_const());
+        IoReleaseCancelSpinLock((*irp).CancelIrql);
+        owner
+    };
+    owner.cancelled(Irp(irp));
+}
+
+/// A pending IRP of a socket.
+pub(super) struct Request {
+    irp: Irp,
+    /// Whether it is made cancellable at all.
+    cancellable: bool,
+}
+
+impl Request {
+    pub(super) fn new(irp: Irp, socket: &Socket) -> Request {
+        Request { irp, cancellable: !socket.config().cancel_ignored }
+    }
+
+    pub(super) fn irp(&self) -> Irp {
+        self.irp
+    }
+
+    /// As [`Irp::pend`].
+    pub(super) fn pend(&self, socket: &Arc<Socket>) -> bool {
+        !self.cancellable || self.irp.pend(socket)
+    }
+
+    /// As [`Irp::claim`].
+    pub(super) fn claim(&self) -> bool {
+        !self.cancellable || self.irp.claim::<Socket>()
+    }
+}
+
+/// Status and information to complete an IRP with.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome {
+    pub(super) status: NTSTATUS,
+    pub(super) information: usize,
+}
+
+impl Outcome {
+    /// Cancelled, with what was transferred until then.
+    pub(super) fn cancelled(transferred: usize) -> Outcome {
+        Outcome { status: STATUS_CANCELLED, information: transferred }
+    }
+}
+
+impl From<Result<usize, NTSTATUS>> for Outcome {
+    fn from(result: Result<usize, NTSTATUS>) -> Outcome {
+        match result {
+            Ok(information) => Outcome { status: wsk_sys::STATUS_SUCCESS, information },
+            Err(status) => Outcome { status, information: 0 },
+        }
+    }
+}

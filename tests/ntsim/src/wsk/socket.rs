@@ -1,0 +1,442 @@
+//! A connection socket: the handle that the driver holds, the state behind it, the calls in progress, and the close.
+//!
+//! ```text
+//!            bind           connect           handshake, data taken
+//!   Open ----------> Bound ----------> Connecting ----------> Connected
+//!     |                |                 |   | failed,           |  reset, or
+//!     |                |                 |   v cancelled         v  abortive disconnect
+//!     |                |                 |  Dead <--------------'
+//!     '----------------'-----------------'---'------> Closed        (WskCloseSocket, from everywhere)
+//! ```
+//! A dead socket answers STATUS_FILE_FORCED_CLOSED to everything but its close.
+//!
+//! Every IRP that a call accepts counts as outstanding until its completion routine has returned. The close IRP does not
+//! count: it is completed by whoever brings the count to zero, so it is always the last.
+
+use super::address::Family;
+use super::client::Client;
+use super::connect::Connect;
+use super::request::{Irp, Outcome, Owner};
+use super::transfer::{Direction, Lane};
+use super::transport::Endpoint;
+use super::{Config, lock, rules, table};
+use crate::cpu::{self, Readiness, Source};
+use crate::verifier;
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use wsk_sys::{
+    IRP, NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS, WSK_SOCKET,
+};
+
+/// What the driver's `PWSK_SOCKET` points to. A closed one is kept for a while, so that a late call is reported and
+/// does not meet another socket at the same address.
+#[repr(C)]
+struct Handle {
+    /// `WSK_SOCKET::Dispatch`.
+    dispatch: AtomicPtr<c_void>,
+    magic: u64,
+    socket: Mutex<Option<Arc<Socket>>>,
+}
+
+const MAGIC: u64 = u64::from_be_bytes(*b"wsksockt");
+
+/// Handles of closed sockets, oldest first.
+static CLOSED: Mutex<VecDeque<ClosedHandle>> = Mutex::new(VecDeque::new());
+const CLOSED_KEPT: usize = 4096;
+
+struct ClosedHandle(*mut Handle);
+
+// SAFETY: nobody but the queue holds it.
+unsafe impl Send for ClosedHandle {}
+
+/// Where a socket is in its life; the diagram is above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    Bound,
+    Connecting,
+    Connected,
+    Dead,
+    Closed,
+}
+
+/// A connection socket.
+pub(super) struct Socket {
+    client: Arc<Client>,
+    number: u64,
+    family: Family,
+    processor: u32,
+    handle: *mut Handle,
+    state: Mutex<State>,
+}
+
+// SAFETY: the handle is only touched through shared references, and freed after `retire` alone.
+unsafe impl Send for Socket {}
+// SAFETY: as above.
+unsafe impl Sync for Socket {}
+
+/// What a socket's lock guards.
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Status for what is still queued on a dead or closed socket.
+    pub(super) broken: Option<NTSTATUS>,
+    /// None once the socket is dead by this side's doing, or closed.
+    pub(super) endpoint: Option<Box<dyn Endpoint>>,
+    pub(super) connect: Option<Connect>,
+    pub(super) sends: Lane,
+    pub(super) receives: Lane,
+    /// A graceful disconnect was accepted.
+    pub(super) disconnecting: bool,
+    /// This side's end was sent.
+    pub(super) sent_end: bool,
+    /// The peer's end was received.
+    pub(super) received_end: bool,
+    /// TCP_FASTOPEN was set.
+    pub(super) fast_open: bool,
+    /// SO_EXCLUSIVEADDRUSE was set; it is the behaviour of a host's socket anyway.
+    pub(super) exclusive: bool,
+    /// Functions that have not returned yet.
+    calls: Vec<&'static str>,
+    /// Accepted IRPs whose completion routines have not returned.
+    outstanding: usize,
+    /// Finished IRPs that wait for the processor (`force_pending`).
+    parked: VecDeque<(Irp, Outcome)>,
+    closing: Option<Irp>,
+}
+
+impl Socket {
+    /// Makes a socket with its endpoint.
+    pub(super) fn open(client: &Arc<Client>, family: Family) -> Result<Arc<Socket>, NTSTATUS> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let provider = client.provider();
+        let table = &raw const provider.connection_table;
+        let handle = Box::into_raw(Box::new(Handle {
+            dispatch: AtomicPtr::new(table.cast_mut().cast()),
+            magic: MAGIC,
+            socket: Mutex::new(None),
+        }));
+        let socket = Arc::new(Socket {
+            client: Arc::clone(client),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            family,
+            processor: cpu::pick_processor(),
+            handle,
+            state: Mutex::new(State {
+                phase: Phase::Open,
+                broken: None,
+                endpoint: None,
+                connect: None,
+                sends: Lane::default(),
+                receives: Lane::default(),
+                disconnecting: false,
+                sent_end: false,
+                received_end: false,
+                fast_open: false,
+                exclusive: false,
+                calls: Vec::new(),
+                outstanding: 0,
+                parked: VecDeque::new(),
+                closing: None,
+            }),
+        });
+        let source: Arc<dyn Source> = Arc::clone(&socket) as Arc<dyn Source>;
+        match provider.transport.open(family, socket.processor, source) {
+            Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
+            Err(status) => {
+                // SAFETY: made above, and nobody has seen it.
+                drop(unsafe { Box::from_raw(handle) });
+                return Err(status);
+            }
+        }
+        // SAFETY: the handle lives until `retire`.
+        *lock(unsafe { &(*handle).socket }) = Some(Arc::clone(&socket));
+        client.socket_opened(socket.number, &socket);
+        Ok(socket)
+    }
+
+    /// `PWSK_SOCKET`, as an IRP's information.
+    pub(super) fn pointer(&self) -> usize {
+        self.handle as usize
+    }
+
+    pub(super) fn family(&self) -> Family {
+        self.family
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.client.provider().config
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The socket in words, for a report.
+    pub(super) fn describe(&self) -> String {
+        let state = self.lock();
+        let peer = state.endpoint.as_ref().and_then(|endpoint| endpoint.remote_address().ok());
+        let peer = peer.map(|peer| format!(" to {peer}")).unwrap_or_default();
+        let (number, pointer, outstanding) = (self.number, self.pointer(), state.outstanding);
+        let closing = if state.closing.is_some() { ", closing" } else { "" };
+        format!("socket {number} at {pointer:#x} ({:?}{peer}, {outstanding} IRPs pending{closing})", state.phase)
+    }
+
+    /// Takes a call's IRP.
+    ///
+    /// # Safety
+    /// As [`Irp::accept`].
+    pub(super) unsafe fn accept(&self, irp: *mut IRP, call: &'static str) -> Irp {
+        // SAFETY: the caller's promise.
+        let irp = unsafe { Irp::accept(irp, call) };
+        self.lock().outstanding += 1;
+        irp
+    }
+
+    /// Completes an accepted IRP. No lock may be held.
+    pub(super) fn complete(self: &Arc<Self>, irp: Irp, outcome: Outcome) {
+        irp.complete(outcome.status, outcome.information);
+        let closing = {
+            let mut state = self.lock();
+            state.outstanding -= 1;
+            if state.outstanding == 0 { state.closing.take() } else { None }
+        };
+        if let Some(irp) = closing {
+            self.finish_close(irp);
+        }
+    }
+
+    /// Completes an IRP whose result is known before its call returns; the result is what the call returns.
+    pub(super) fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
+        let outcome = outcome.into();
+        if NT_SUCCESS(outcome.status) && self.config().force_pending {
+            self.lock().parked.push_back((irp, outcome));
+            let socket = Arc::clone(self);
+            cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.release_parked()));
+            return STATUS_PENDING;
+        }
+        self.complete(irp, outcome);
+        outcome.status
+    }
+
+    fn release_parked(self: &Arc<Self>) {
+        loop {
+            // Bound here: the guard of a scrutinee would live through the completion.
+            let next = self.lock().parked.pop_front();
+            let Some((irp, outcome)) = next else { return };
+            self.complete(irp, outcome);
+        }
+    }
+
+    /// Serves everything that is queued: as far as the network allows, and to the end on a dead or closed socket.
+    pub(super) fn advance_all(self: &Arc<Self>) {
+        self.advance_connect();
+        self.advance(Direction::Send);
+        if self.advance(Direction::Receive) {
+            self.advance(Direction::Send);
+        }
+    }
+
+    /// WskCloseSocket. The caller has entered with [`SocketCall::enter_close`].
+    pub(super) fn close(self: &Arc<Self>, irp: Irp) -> NTSTATUS {
+        let (endpoint, in_order) = {
+            let mut state = self.lock();
+            (state.endpoint.take(), state.sent_end && state.received_end)
+        };
+        // Not under the lock: this ends the endpoint's registration with the processor.
+        match endpoint {
+            Some(endpoint) if in_order => endpoint.close(),
+            reset => drop(reset),
+        }
+        self.release_parked();
+        self.advance_all();
+        {
+            let mut state = self.lock();
+            if state.outstanding > 0 {
+                state.closing = Some(irp);
+                return STATUS_PENDING;
+            }
+        }
+        if self.config().force_pending {
+            let socket = Arc::clone(self);
+            cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.finish_close(irp)));
+            return STATUS_PENDING;
+        }
+        self.finish_close(irp);
+        STATUS_SUCCESS
+    }
+
+    fn finish_close(self: &Arc<Self>, irp: Irp) {
+        self.retire();
+        irp.complete(STATUS_SUCCESS, 0);
+        self.client.socket_closed(self.number);
+    }
+
+    /// Ends a socket that its creator never saw, since the connect of WskSocketConnect failed.
+    pub(super) fn discard(self: &Arc<Self>) {
+        let endpoint = {
+            let mut state = self.lock();
+            state.phase = Phase::Closed;
+            state.endpoint.take()
+        };
+        drop(endpoint);
+        self.retire();
+        self.client.socket_closed(self.number);
+    }
+
+    /// Makes the handle one of a closed socket: calls through it are reported.
+    fn retire(&self) {
+        // SAFETY: once per socket, by its one close; handles are freed below alone.
+        let handle = unsafe { &*self.handle };
+        handle.dispatch.store(table::closed_table().cast_mut().cast(), Ordering::Release);
+        let this = lock(&handle.socket).take();
+        let mut closed = lock(&CLOSED);
+        closed.push_back(ClosedHandle(self.handle));
+        let oldest = if closed.len() > CLOSED_KEPT { closed.pop_front() } else { None };
+        drop(closed);
+        if let Some(ClosedHandle(handle)) = oldest {
+            // SAFETY: made by `Box::into_raw`, and a driver that still uses it breaks a rule.
+            drop(unsafe { Box::from_raw(handle) });
+        }
+        drop(this);
+    }
+}
+
+impl Source for Socket {
+    fn ready(&self, _ready: Readiness) {
+        // SAFETY: every socket lives in an Arc, and the caller holds it.
+        let this = unsafe {
+            Arc::increment_strong_count(self);
+            Arc::from_raw(self)
+        };
+        this.advance_all();
+    }
+}
+
+impl Owner for Socket {
+    fn cancelled(self: Arc<Self>, irp: Irp) {
+        let mut state = self.lock();
+        if let Some(connect) = state.take_connect(irp) {
+            self.conclude_connect(state, connect, Err(STATUS_CANCELLED));
+            return;
+        }
+        let transferred = state.remove_transfer(irp);
+        // The next in the queue may have waited for this one.
+        state.rearm();
+        drop(state);
+        self.complete(irp, Outcome::cancelled(transferred));
+    }
+}
+
+impl State {
+    /// Ends the connection: what is queued is to be completed with `status`.
+    pub(super) fn kill(&mut self, status: NTSTATUS) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Dead;
+            self.broken = Some(status);
+        }
+    }
+
+    /// Errors of a socket that has come to its end.
+    pub(super) fn alive(&self) -> Result<(), NTSTATUS> {
+        if self.phase == Phase::Dead { Err(STATUS_FILE_FORCED_CLOSED) } else { Ok(()) }
+    }
+
+    /// Asks the network for what the queues wait for. Whoever is completing an IRP of a lane looks after that lane.
+    pub(super) fn rearm(&mut self) {
+        let readable = self.receives.waits();
+        let writable = self.sends.waits() || self.connect.is_some();
+        if let Some(endpoint) = &self.endpoint
+            && (readable || writable)
+        {
+            endpoint.arm(Readiness { readable, writable });
+        }
+    }
+}
+
+/// A function of the driver that has entered a socket and not yet returned.
+pub(super) struct SocketCall {
+    socket: Arc<Socket>,
+    name: &'static str,
+}
+
+impl SocketCall {
+    /// Enters a call; reports one on what is no socket, or no longer.
+    ///
+    /// # Safety
+    /// `socket` is null, or was made by the provider.
+    pub(super) unsafe fn enter(socket: *mut WSK_SOCKET, name: &'static str) -> SocketCall {
+        // SAFETY: the caller's promise.
+        let call = SocketCall { socket: unsafe { find(socket, name) }, name };
+        let mut state = call.socket.lock();
+        if state.phase == Phase::Closed {
+            let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
+            verifier::violation(&rules::CALL_AFTER_CLOSE, detail);
+        }
+        state.calls.push(name);
+        drop(state);
+        call
+    }
+
+    /// Enters the close, from which on the socket is closed.
+    ///
+    /// # Safety
+    /// As [`enter`](Self::enter).
+    pub(super) unsafe fn enter_close(socket: *mut WSK_SOCKET) -> SocketCall {
+        let name = "WskCloseSocket";
+        // SAFETY: the caller's promise.
+        let call = SocketCall { socket: unsafe { find(socket, name) }, name };
+        let mut state = call.socket.lock();
+        if state.phase == Phase::Closed {
+            let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
+            verifier::violation(&rules::CLOSE_TWICE, detail);
+        }
+        if let Some(other) = state.calls.first() {
+            let detail = format_args!("the socket at {socket:p} is closed before a {other} on it has returned");
+            verifier::violation(&rules::CLOSE_DURING_CALL, detail);
+        }
+        state.phase = Phase::Closed;
+        state.broken = Some(STATUS_CANCELLED);
+        state.calls.push(name);
+        drop(state);
+        call
+    }
+}
+
+impl Drop for SocketCall {
+    fn drop(&mut self) {
+        let mut state = self.socket.lock();
+        if let Some(index) = state.calls.iter().rposition(|name| *name == self.name) {
+            state.calls.swap_remove(index);
+        }
+    }
+}
+
+impl Deref for SocketCall {
+    type Target = Arc<Socket>;
+
+    fn deref(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+}
+
+/// The socket of a handle.
+///
+/// # Safety
+/// As [`SocketCall::enter`].
+unsafe fn find(socket: *mut WSK_SOCKET, call: &'static str) -> Arc<Socket> {
+    let handle = socket.cast::<Handle>();
+    // SAFETY: a handle is kept for a while after its close; a wild pointer faults here as it would in the kernel.
+    if handle.is_null() || !handle.is_aligned() || unsafe { (*handle).magic } != MAGIC {
+        verifier::violation(&rules::SOCKET_BAD, format_args!("{call} on {socket:p}"));
+    }
+    // SAFETY: as above.
+    let found = lock(unsafe { &(*handle).socket }).clone();
+    found.unwrap_or_else(|| {
+        let rule = if call == "WskCloseSocket" { &rules::CLOSE_TWICE } else { &rules::CALL_AFTER_CLOSE };
+        verifier::violation(rule, format_args!("{call} on the socket at {socket:p}, which is closed"))
+    })
+}

@@ -1,0 +1,402 @@
+//! The C side of a connection socket: its table of functions, and what lies beyond the end of a short one.
+//!
+//! Each function checks its IRQL, notes that it is inside the socket, accepts the IRP and hands over. An error found here
+//! completes the IRP too.
+
+use super::address;
+use super::buffer::Data;
+use super::control::Control;
+use super::request::Irp;
+use super::socket::{Phase, SocketCall, State};
+use super::transfer::Work;
+use super::{BUILD_CONNECT_EX, BUILD_SEND_EX, Config, rules};
+use crate::verifier::{self, require_irql};
+use std::ffi::c_void;
+use std::net::SocketAddr;
+use wsk_sys::{
+    CMSGHDR, DISPATCH_LEVEL, IRP, NTSTATUS, PFN_WSK_CONNECT_EX, PFN_WSK_RECEIVE_EX, PFN_WSK_SEND_EX, SOCKADDR,
+    STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE,
+    WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
+    WSK_SOCKET,
+};
+
+/// Most data that WskConnectEx takes.
+const MAX_CONNECT_DATA: usize = 65_535;
+
+/// The slots of a connection socket's table, for reports.
+const SLOTS: [&str; 13] = [
+    "WskControlSocket",
+    "WskCloseSocket",
+    "WskBind",
+    "WskConnect",
+    "WskGetLocalAddress",
+    "WskGetRemoteAddress",
+    "WskSend",
+    "WskReceive",
+    "WskDisconnect",
+    "WskRelease",
+    "WskConnectEx",
+    "WskSendEx",
+    "WskReceiveEx",
+];
+
+/// A function that never returns, whatever it is called with.
+type Trap = unsafe extern "system" fn() -> !;
+
+/// The table that a system of the configured build supplies. Where it would end, traps stand in the slots.
+pub(super) fn connection_table(config: &Config) -> WSK_PROVIDER_CONNECTION_DISPATCH {
+    // SAFETY: a trap looks at no argument and never returns, so it can be called as any function; `extern "system"` is
+    // the C convention of every 64-bit target.
+    let (connect_trap, send_trap, receive_trap) = unsafe {
+        (
+            std::mem::transmute::<Trap, PFN_WSK_CONNECT_EX>(beyond_table::<10>),
+            std::mem::transmute::<Trap, PFN_WSK_SEND_EX>(beyond_table::<11>),
+            std::mem::transmute::<Trap, PFN_WSK_RECEIVE_EX>(beyond_table::<12>),
+        )
+    };
+    let has_connect_ex = config.os_build >= BUILD_CONNECT_EX;
+    let has_send_ex = config.os_build >= BUILD_SEND_EX;
+    WSK_PROVIDER_CONNECTION_DISPATCH {
+        Basic: WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: control_socket, WskCloseSocket: close_socket },
+        WskBind: bind,
+        WskConnect: connect,
+        WskGetLocalAddress: get_local_address,
+        WskGetRemoteAddress: get_remote_address,
+        WskSend: send,
+        WskReceive: receive,
+        WskDisconnect: disconnect,
+        WskRelease: release,
+        WskConnectEx: if has_connect_ex { connect_ex } else { connect_trap },
+        WskSendEx: if has_send_ex { send_ex } else { send_trap },
+        WskReceiveEx: if has_send_ex { receive_ex } else { receive_trap },
+    }
+}
+
+/// The table of a closed socket.
+pub(super) fn closed_table() -> *const c_void {
+    macro_rules! traps {
+        ($($slot:literal)*) => { [$(closed::<$slot> as Trap),*] };
+    }
+    static CLOSED: [Trap; SLOTS.len()] = traps!(0 1 2 3 4 5 6 7 8 9 10 11 12);
+    (&raw const CLOSED).cast()
+}
+
+unsafe extern "system" fn beyond_table<const SLOT: usize>() -> ! {
+    let detail = format_args!("{} at offset {} was called", SLOTS[SLOT], SLOT * size_of::<Trap>());
+    verifier::violation(&rules::SLOT_BEYOND_TABLE, detail)
+}
+
+unsafe extern "system" fn closed<const SLOT: usize>() -> ! {
+    let rule = if SLOTS[SLOT] == "WskCloseSocket" { &rules::CLOSE_TWICE } else { &rules::CALL_AFTER_CLOSE };
+    verifier::violation(rule, format_args!("{} through the table of a closed socket", SLOTS[SLOT]))
+}
+
+/// Enters a socket's function with an IRP: checks what all of them check, then runs `serve`.
+///
+/// # Safety
+/// `socket` is null or was made by the provider; `irp` is null or valid.
+unsafe fn with_irp(
+    name: &'static str,
+    socket: *mut WSK_SOCKET,
+    irp: *mut IRP,
+    serve: impl FnOnce(&SocketCall, Irp) -> NTSTATUS,
+) -> NTSTATUS {
+    let _call = require_irql(name, DISPATCH_LEVEL);
+    if irp.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    // SAFETY: the caller's promise.
+    let (call, irp) = unsafe {
+        let call = SocketCall::enter(socket, name);
+        let irp = call.accept(irp, name);
+        (call, irp)
+    };
+    serve(&call, irp)
+}
+
+unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
+    let _call = require_irql("WskCloseSocket", DISPATCH_LEVEL);
+    if irp.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    // SAFETY: the contract of the function type.
+    unsafe {
+        let call = SocketCall::enter_close(socket);
+        let irp = Irp::accept(irp, "WskCloseSocket");
+        call.close(irp)
+    }
+}
+
+unsafe extern "system" fn control_socket(
+    socket: *mut WSK_SOCKET,
+    kind: WSK_CONTROL_SOCKET_TYPE,
+    code: u32,
+    level: u32,
+    input_size: usize,
+    input: *mut c_void,
+    output_size: usize,
+    output: *mut c_void,
+    output_size_returned: *mut usize,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    let name = "WskControlSocket";
+    let control = Control { kind, code, level, input, input_size, output, output_size };
+    if irp.is_null() {
+        let _call = require_irql(name, DISPATCH_LEVEL);
+        // SAFETY: the contract of the function type.
+        let call = unsafe { SocketCall::enter(socket, name) };
+        if control.needs_irp() {
+            return STATUS_INVALID_PARAMETER;
+        }
+        // SAFETY: the contract of the function type.
+        let (status, written) = super::io_status(unsafe { control.run(&call) });
+        if !output_size_returned.is_null() {
+            // SAFETY: the contract of the function type.
+            unsafe { output_size_returned.write(written) };
+        }
+        return status;
+    }
+    let serve = |call: &SocketCall, irp| {
+        // SAFETY: the contract of the function type: the buffers live until the IRP is completed.
+        let result = unsafe { control.run(call) };
+        call.finish(irp, result)
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp(name, socket, irp, serve) }
+}
+
+unsafe extern "system" fn bind(socket: *mut WSK_SOCKET, local: *mut SOCKADDR, flags: u32, irp: *mut IRP) -> NTSTATUS {
+    let serve = |call: &SocketCall, irp| {
+        // SAFETY: the contract of the function type.
+        let result = unsafe { address::read_local(local, call.family()) };
+        let result = if flags == 0 { result } else { Err(STATUS_INVALID_PARAMETER) };
+        let result = result.and_then(|local| call.bind(&local));
+        call.finish(irp, result.map(|()| 0))
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp("WskBind", socket, irp, serve) }
+}
+
+unsafe extern "system" fn connect(
+    socket: *mut WSK_SOCKET,
+    remote: *mut SOCKADDR,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    let serve = |call: &SocketCall, irp| {
+        // SAFETY: the contract of the function type.
+        let result = unsafe { address::read_remote(remote, call.family()) };
+        match if flags == 0 { result } else { Err(STATUS_INVALID_PARAMETER) } {
+            Ok(remote) => call.connect(irp, &remote, None, false),
+            Err(status) => call.finish(irp, Err(status)),
+        }
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp("WskConnect", socket, irp, serve) }
+}
+
+unsafe extern "system" fn connect_ex(
+    socket: *mut WSK_SOCKET,
+    remote: *mut SOCKADDR,
+    buffer: *mut WSK_BUF,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    let name = "WskConnectEx";
+    let serve = |call: &SocketCall, irp| {
+        if call.config().connect_ex_not_implemented {
+            return call.finish(irp, Err(STATUS_NOT_IMPLEMENTED));
+        }
+        // SAFETY: the contract of the function type.
+        let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|remote| {
+            // SAFETY: as above.
+            let data = unsafe { optional_data(buffer, name)? };
+            if flags != 0 {
+                return Err(STATUS_INVALID_PARAMETER);
+            }
+            if data.is_some_and(|data| data.len() > MAX_CONNECT_DATA) {
+                return Err(STATUS_BUFFER_OVERFLOW);
+            }
+            Ok((remote, data))
+        });
+        match arguments {
+            Ok((remote, data)) => call.connect(irp, &remote, data, false),
+            Err(status) => call.finish(irp, Err(status)),
+        }
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp(name, socket, irp, serve) }
+}
+
+unsafe extern "system" fn get_local_address(socket: *mut WSK_SOCKET, to: *mut SOCKADDR, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the contract of the function type.
+    unsafe { get_address("WskGetLocalAddress", socket, to, irp, State::local_address) }
+}
+
+unsafe extern "system" fn get_remote_address(socket: *mut WSK_SOCKET, to: *mut SOCKADDR, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the contract of the function type.
+    unsafe { get_address("WskGetRemoteAddress", socket, to, irp, State::remote_address) }
+}
+
+/// # Safety
+/// As the two functions above.
+unsafe fn get_address(
+    name: &'static str,
+    socket: *mut WSK_SOCKET,
+    to: *mut SOCKADDR,
+    irp: *mut IRP,
+    which: fn(&State) -> Result<SocketAddr, NTSTATUS>,
+) -> NTSTATUS {
+    let serve = |call: &SocketCall, irp| {
+        let result = if to.is_null() { Err(STATUS_INVALID_PARAMETER) } else { which(&call.lock()) };
+        if let Ok(address) = &result {
+            // SAFETY: the driver gives room for an address of the socket's family.
+            unsafe { address::write(address, to) };
+        }
+        call.finish(irp, result.map(|_| 0))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with_irp(name, socket, irp, serve) }
+}
+
+unsafe extern "system" fn send(
+    socket: *mut WSK_SOCKET,
+    buffer: *mut WSK_BUF,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    let serve = |call: &SocketCall, irp| {
+        // SAFETY: the contract of the function type.
+        match unsafe { Data::checked(buffer, "WskSend") } {
+            _ if flags & !WSK_FLAG_NODELAY != 0 => call.finish(irp, Err(STATUS_NOT_SUPPORTED)),
+            Ok(data) => call.transfer(irp, Work::Send { data, push: flags & WSK_FLAG_NODELAY != 0 }),
+            Err(status) => call.finish(irp, Err(status)),
+        }
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp("WskSend", socket, irp, serve) }
+}
+
+unsafe extern "system" fn receive(
+    socket: *mut WSK_SOCKET,
+    buffer: *mut WSK_BUF,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    let serve = |call: &SocketCall, irp| {
+        // SAFETY: the contract of the function type.
+        let data = match unsafe { Data::checked(buffer, "WskReceive") } {
+            Ok(data) => data,
+            Err(status) => return call.finish(irp, Err(status)),
+        };
+        let work = match (flags, data.len()) {
+            (WSK_FLAG_DRAIN, 0) => Work::Drain,
+            (0 | WSK_FLAG_WAITALL, 0) => Work::Await,
+            (0 | WSK_FLAG_WAITALL, _) => Work::Receive { data, all: flags == WSK_FLAG_WAITALL },
+            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => return call.finish(irp, Err(STATUS_NOT_SUPPORTED)),
+            _ => return call.finish(irp, Err(STATUS_INVALID_PARAMETER)),
+        };
+        call.transfer(irp, work)
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp("WskReceive", socket, irp, serve) }
+}
+
+unsafe extern "system" fn disconnect(
+    socket: *mut WSK_SOCKET,
+    buffer: *mut WSK_BUF,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    let name = "WskDisconnect";
+    let serve = |call: &SocketCall, irp| {
+        // SAFETY: the contract of the function type.
+        let data = match unsafe { optional_data(buffer, name) } {
+            Ok(data) => data,
+            Err(status) => return call.finish(irp, Err(status)),
+        };
+        match flags {
+            0 => call.transfer(irp, Work::Disconnect { data }),
+            WSK_FLAG_ABORTIVE if buffer.is_null() => call.abort(irp),
+            _ => call.finish(irp, Err(STATUS_INVALID_PARAMETER)),
+        }
+    };
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp(name, socket, irp, serve) }
+}
+
+/// The provider indicates no data in this version, so there is nothing to give back.
+unsafe extern "system" fn release(socket: *mut WSK_SOCKET, _indication: *mut WSK_DATA_INDICATION) -> NTSTATUS {
+    let _call = require_irql("WskRelease", DISPATCH_LEVEL);
+    // SAFETY: the contract of the function type.
+    let _entered = unsafe { SocketCall::enter(socket, "WskRelease") };
+    STATUS_INVALID_PARAMETER
+}
+
+unsafe extern "system" fn send_ex(
+    socket: *mut WSK_SOCKET,
+    _buffer: *mut WSK_BUF,
+    _flags: u32,
+    _control_length: u32,
+    _control: *mut CMSGHDR,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp("WskSendEx", socket, irp, |call, irp| call.finish(irp, Err(STATUS_NOT_SUPPORTED))) }
+}
+
+unsafe extern "system" fn receive_ex(
+    socket: *mut WSK_SOCKET,
+    _buffer: *mut WSK_BUF,
+    _flags: u32,
+    _control_length: *mut u32,
+    _control: *mut CMSGHDR,
+    _reserved: *mut u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
+    // SAFETY: the contract of the function type.
+    unsafe { with_irp("WskReceiveEx", socket, irp, |call, irp| call.finish(irp, Err(STATUS_NOT_SUPPORTED))) }
+}
+
+/// Takes a buffer that may be left out; an empty one counts as left out.
+///
+/// # Safety
+/// As [`Data::checked`].
+unsafe fn optional_data(buffer: *const WSK_BUF, call: &'static str) -> Result<Option<Data>, NTSTATUS> {
+    if buffer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let data = unsafe { Data::checked(buffer, call)? };
+    Ok((data.len() > 0).then_some(data))
+}
+
+impl super::socket::Socket {
+    /// WskBind.
+    pub(super) fn bind(&self, local: &SocketAddr) -> Result<(), NTSTATUS> {
+        let mut state = self.lock();
+        state.alive()?;
+        match &state.endpoint {
+            Some(endpoint) if state.phase == Phase::Open => endpoint.bind(local)?,
+            _ => return Err(STATUS_ADDRESS_ALREADY_ASSOCIATED),
+        }
+        state.phase = Phase::Bound;
+        Ok(())
+    }
+}
+
+impl State {
+    fn local_address(&self) -> Result<SocketAddr, NTSTATUS> {
+        self.alive()?;
+        match &self.endpoint {
+            Some(endpoint) if self.phase != Phase::Open => endpoint.local_address(),
+            _ => Err(STATUS_INVALID_DEVICE_STATE),
+        }
+    }
+
+    fn remote_address(&self) -> Result<SocketAddr, NTSTATUS> {
+        self.connected()?;
+        self.endpoint.as_ref().ok_or(STATUS_INVALID_DEVICE_STATE)?.remote_address()
+    }
+}

@@ -1,0 +1,282 @@
+//! Sending, receiving and disconnecting: two queues per socket, each served first in, first out.
+//!
+//! A lane is served by one thread at a time. While that thread completes an IRP, with no lock held, the lane is `busy`:
+//! others only add to the queue, and the thread goes on with what they have added. So completions of one direction come
+//! in the order of their requests, and a completion routine that posts the next request cannot nest.
+
+use super::buffer::Data;
+use super::request::{Irp, Outcome, Request};
+use super::socket::{Phase, Socket, State};
+use super::transport::Endpoint;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Poll;
+use wsk_sys::{
+    NTSTATUS, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
+};
+
+/// Requests completed in one go before the lane waits for its next turn, so that one socket cannot keep a processor.
+const BUDGET: usize = 64;
+
+/// Which of a socket's queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Send,
+    Receive,
+}
+
+/// One direction's queue.
+#[derive(Default)]
+pub(super) struct Lane {
+    queue: VecDeque<Transfer>,
+    /// A thread completes an IRP of this lane, and looks after the queue when it comes back.
+    busy: bool,
+}
+
+impl Lane {
+    /// Whether the network should call for it.
+    pub(super) fn waits(&self) -> bool {
+        !self.busy && !self.queue.is_empty()
+    }
+}
+
+/// A pending request of a lane.
+struct Transfer {
+    request: Request,
+    work: Work,
+    /// Bytes transferred.
+    done: usize,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    /// Send all of the data. `push`: without waiting to fill a segment.
+    Send { data: Data, push: bool },
+    /// Send all of the data, then this side's end.
+    Disconnect { data: Option<Data> },
+    /// Receive something; with `all`, until the buffer is full or the peer's end comes.
+    Receive { data: Data, all: bool },
+    /// Wait until something can be received.
+    Await,
+    /// Read and drop until the peer's end comes.
+    Drain,
+}
+
+impl Work {
+    fn direction(&self) -> Direction {
+        match self {
+            Work::Send { .. } | Work::Disconnect { .. } => Direction::Send,
+            Work::Receive { .. } | Work::Await | Work::Drain => Direction::Receive,
+        }
+    }
+}
+
+impl Socket {
+    /// Starts a transfer: finishes it inside the call if it can, else queues it.
+    pub(super) fn transfer(self: &Arc<Self>, irp: Irp, work: Work) -> NTSTATUS {
+        let direction = work.direction();
+        let mut state = self.lock();
+        if let Err(status) = state.admit(&work) {
+            drop(state);
+            return self.finish(irp, Err(status));
+        }
+        let mut transfer = Transfer { request: Request::new(irp, self), work, done: 0 };
+        let lane = state.lane(direction);
+        if !lane.busy && lane.queue.is_empty() && !self.config().force_pending {
+            if let Poll::Ready(outcome) = state.attempt(&mut transfer) {
+                state.lane(direction).busy = true;
+                drop(state);
+                self.complete(irp, outcome);
+                let mut state = self.lock();
+                state.lane(direction).busy = false;
+                state.rearm();
+                let broken = state.broken.is_some();
+                drop(state);
+                if broken {
+                    self.advance_all();
+                }
+                return outcome.status;
+            }
+        }
+        if !transfer.request.pend(self) {
+            drop(state);
+            return self.finish(irp, Outcome::cancelled(transfer.done));
+        }
+        state.lane(direction).queue.push_back(transfer);
+        state.rearm();
+        STATUS_PENDING
+    }
+
+    /// WskDisconnect with WSK_FLAG_ABORTIVE: a reset; sends in progress are cancelled.
+    pub(super) fn abort(self: &Arc<Self>, irp: Irp) -> NTSTATUS {
+        let (result, endpoint) = {
+            let mut state = self.lock();
+            let result = state.connected();
+            let endpoint = if result.is_ok() {
+                state.kill(STATUS_CONNECTION_ABORTED);
+                state.endpoint.take()
+            } else {
+                None
+            };
+            (result, endpoint)
+        };
+        // Not under the lock: this ends the endpoint's registration with the processor.
+        drop(endpoint);
+        self.advance_all();
+        self.finish(irp, result.map(|()| 0))
+    }
+
+    /// Serves a lane as far as the network allows. True if the socket is dead or closed.
+    pub(super) fn advance(self: &Arc<Self>, direction: Direction) -> bool {
+        let mut completed = 0;
+        let mut state = self.lock();
+        while !state.lane(direction).busy && (completed < BUDGET || state.broken.is_some()) {
+            let Some((irp, outcome)) = self.take_finished(&mut state, direction) else { break };
+            state.lane(direction).busy = true;
+            drop(state);
+            self.complete(irp, outcome);
+            completed += 1;
+            state = self.lock();
+            state.lane(direction).busy = false;
+        }
+        state.rearm();
+        state.broken.is_some()
+    }
+
+    /// Works on the front of a lane; takes it out if it is finished.
+    fn take_finished(self: &Arc<Self>, state: &mut State, direction: Direction) -> Option<(Irp, Outcome)> {
+        let mut transfer = state.lane(direction).queue.pop_front()?;
+        if !transfer.request.claim() {
+            // Its cancel routine comes, and finds it in the queue.
+            state.lane(direction).queue.push_front(transfer);
+            return None;
+        }
+        let outcome = match state.attempt(&mut transfer) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending if transfer.request.pend(self) => {
+                state.lane(direction).queue.push_front(transfer);
+                return None;
+            }
+            Poll::Pending => Outcome::cancelled(transfer.done),
+        };
+        Some((transfer.request.irp(), outcome))
+    }
+}
+
+impl State {
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        match direction {
+            Direction::Send => &mut self.sends,
+            Direction::Receive => &mut self.receives,
+        }
+    }
+
+    /// Errors of what needs a connection.
+    pub(super) fn connected(&self) -> Result<(), NTSTATUS> {
+        self.alive()?;
+        if self.phase == Phase::Connected { Ok(()) } else { Err(STATUS_INVALID_DEVICE_STATE) }
+    }
+
+    /// Whether a transfer may start; notes a disconnect, after which nothing more can be sent.
+    fn admit(&mut self, work: &Work) -> Result<(), NTSTATUS> {
+        self.connected()?;
+        if work.direction() == Direction::Send && self.disconnecting {
+            return Err(STATUS_INVALID_DEVICE_STATE);
+        }
+        self.disconnecting |= matches!(work, Work::Disconnect { .. });
+        Ok(())
+    }
+
+    /// Takes a cancelled transfer out of its queue; how many bytes it had transferred.
+    pub(super) fn remove_transfer(&mut self, irp: Irp) -> usize {
+        let mut lanes = [&mut self.sends, &mut self.receives].into_iter();
+        let transfer = lanes.find_map(|lane| {
+            let index = lane.queue.iter().position(|transfer| transfer.request.irp() == irp)?;
+            lane.queue.remove(index)
+        });
+        transfer.expect("a request stays in its queue until its owner takes it out").done
+    }
+
+    /// Tries to finish a transfer that the caller has claimed. An error of the network is the end of the socket.
+    fn attempt(&mut self, transfer: &mut Transfer) -> Poll<Outcome> {
+        if let Some(status) = self.broken {
+            return Poll::Ready(Outcome { status, information: transfer.done });
+        }
+        let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED).into()) };
+        let done = &mut transfer.done;
+        let result = match transfer.work {
+            Work::Send { data, push } => send(&**endpoint, data, push, done),
+            Work::Disconnect { data } => match data.map_or(Poll::Ready(Ok(())), |d| send(&**endpoint, d, false, done)) {
+                Poll::Ready(Ok(())) => Poll::Ready(endpoint.shutdown().map(|()| self.sent_end = true)),
+                other => other,
+            },
+            Work::Receive { data, all } => receive(&**endpoint, data, all, done, &mut self.received_end),
+            Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
+            Work::Drain => drain(&**endpoint, &mut self.received_end),
+        };
+        match result {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                let information = if matches!(transfer.work, Work::Disconnect { .. }) { 0 } else { transfer.done };
+                Poll::Ready(Outcome { status: STATUS_SUCCESS, information })
+            }
+            Poll::Ready(Err(status)) => {
+                self.kill(status);
+                Poll::Ready(Err(status).into())
+            }
+        }
+    }
+}
+
+/// Sends the rest of the data.
+pub(super) fn send(endpoint: &dyn Endpoint, data: Data, push: bool, done: &mut usize) -> Poll<Result<(), NTSTATUS>> {
+    while *done < data.len() {
+        // SAFETY: the request is claimed and not completed.
+        match unsafe { data.with_slices(*done, |slices| endpoint.send(slices, push)) } {
+            Poll::Ready(Ok(sent)) => *done += sent,
+            Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+fn receive(
+    endpoint: &dyn Endpoint,
+    data: Data,
+    all: bool,
+    done: &mut usize,
+    end: &mut bool,
+) -> Poll<Result<(), NTSTATUS>> {
+    loop {
+        // SAFETY: the request is claimed and not completed.
+        match unsafe { data.with_slices_mut(*done, |slices| endpoint.receive(slices)) } {
+            Poll::Ready(Ok(0)) => {
+                *end = true;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(received)) => *done += received,
+            Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
+            Poll::Pending => return Poll::Pending,
+        }
+        if !all || *done == data.len() {
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+fn drain(endpoint: &dyn Endpoint, end: &mut bool) -> Poll<Result<(), NTSTATUS>> {
+    let mut dropped = [0; 16 * 1024];
+    loop {
+        match endpoint.receive(&mut [std::io::IoSliceMut::new(&mut dropped)]) {
+            Poll::Ready(Ok(0)) => {
+                *end = true;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
