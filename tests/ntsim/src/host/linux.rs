@@ -6,8 +6,8 @@ use std::io::{self, Error, ErrorKind, IoSlice};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use wsk_sys::{
-    AI_ADDRCONFIG, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED, NI_DGRAM, NI_NAMEREQD,
-    NI_NOFQDN, NI_NUMERICHOST, NI_NUMERICSERV, TCP_INFO_v0,
+    AI_ADDRCONFIG, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED, NI_DGRAM,
+    NI_NAMEREQD, NI_NOFQDN, NI_NUMERICHOST, NI_NUMERICSERV, TCP_INFO_v0,
 };
 
 const FASTOPEN_SYSCTL: &str = "/proc/sys/net/ipv4/tcp_fastopen";
@@ -28,7 +28,8 @@ pub(super) fn private_network(fastopen: u32) -> io::Result<()> {
     // SAFETY: the process has one thread, so the child may do anything.
     let child = check(unsafe { libc::fork() })?;
     if child == 0 {
-        let error = enter_private_network(fastopen).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
+        let error =
+            enter_private_network(fastopen).err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
         // SAFETY: ends the child without running anything of the parent's.
         unsafe { libc::_exit(error) };
     }
@@ -60,7 +61,8 @@ fn enter_private_network(fastopen: u32) -> io::Result<()> {
 fn loopback_up() -> io::Result<()> {
     // SAFETY: plain calls of the C library; the request is zeroed and carries the interface's name, zero terminated.
     unsafe {
-        let socket = OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?);
+        let socket =
+            OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?);
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;

@@ -12,8 +12,8 @@ mod system;
 mod system;
 
 pub(crate) use system::{
-    SEND_FLAGS, address_info_flags, asked_buffer_size, connect_with_data, in_progress, name_info_flags, out_of_resources,
-    tcp_info,
+    SEND_FLAGS, address_info_flags, asked_buffer_size, connect_with_data, in_progress, name_info_flags,
+    out_of_resources, tcp_info,
 };
 
 use std::fmt;

@@ -5,7 +5,7 @@ use super::event::Event;
 use super::names::AddressList;
 use super::request::{Irp, Outcome, Owner};
 use super::socket::Socket;
-use super::{BUILD_CONNECT_EX, Provider, io_status, lock, names, provider, rules};
+use super::{BUILD_CONNECT_EX, Provider, lock, names, provider, rules};
 use crate::cpu;
 use crate::verifier::{self, Call, require_irql};
 use std::collections::{BTreeMap, HashMap};
@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use wsk_sys::{
     AF_INET, AF_INET6, DISPATCH_LEVEL, IPPROTO_TCP, IRP, KIRQL, NT_SUCCESS, NTSTATUS, NotificationEvent, PEPROCESS,
-    PETHREAD, PSECURITY_DESCRIPTOR, PWSK_CLIENT, SOCK_STREAM, SOCKADDR, STATUS_BUFFER_OVERFLOW, STATUS_DEVICE_NOT_READY,
-    STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
-    SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET,
+    PETHREAD, PSECURITY_DESCRIPTOR, PWSK_CLIENT, SOCK_STREAM, SOCKADDR, STATUS_BUFFER_OVERFLOW,
+    STATUS_DEVICE_NOT_READY, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_NOT_SUPPORTED,
+    STATUS_PENDING, SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET,
     WSK_FLAG_CONNECTION_SOCKET, WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET,
     WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI, WSK_TDI_BEHAVIOR, WSK_TRANSPORT, WSK_TRANSPORT_LIST_CHANGE,
     WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
@@ -314,7 +314,9 @@ unsafe extern "system" fn socket(
     let serve = |client: &Arc<Client>, irp| {
         let family = match flags {
             WSK_FLAG_CONNECTION_SOCKET => Family::from_number(family).ok_or(STATUS_INVALID_PARAMETER),
-            WSK_FLAG_STREAM_SOCKET if client.provider.config.os_build < BUILD_CONNECT_EX => Err(STATUS_INVALID_PARAMETER),
+            WSK_FLAG_STREAM_SOCKET if client.provider.config.os_build < BUILD_CONNECT_EX => {
+                Err(STATUS_INVALID_PARAMETER)
+            }
             WSK_FLAG_BASIC_SOCKET | WSK_FLAG_LISTEN_SOCKET | WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => {
                 Err(STATUS_NOT_SUPPORTED)
             }
@@ -411,7 +413,7 @@ unsafe extern "system" fn control_client(
     };
     if irp.is_null() {
         return match ClientCall::enter(client, name, DISPATCH_LEVEL) {
-            Ok(call) => io_status(run(&call.client)).0,
+            Ok(call) => Outcome::from(run(&call.client)).status,
             Err(status) => status,
         };
     }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use wsk_sys::{
-    NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ACTIVE, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE,
+    NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ABORTED, STATUS_CONNECTION_ACTIVE, STATUS_INVALID_DEVICE_STATE,
     STATUS_PENDING,
 };
 
@@ -48,7 +48,8 @@ impl Socket {
         let result = match state.start_connect(&mut connect, remote) {
             Err(status) => Err(status),
             Ok(()) => {
-                let attempt = if self.config().force_pending { Poll::Pending } else { state.attempt_connect(&mut connect) };
+                let attempt =
+                    if self.config().force_pending { Poll::Pending } else { state.attempt_connect(&mut connect) };
                 match attempt {
                     Poll::Ready(result) => result,
                     Poll::Pending if connect.request.pend(self) => {

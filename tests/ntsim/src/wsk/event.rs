@@ -4,8 +4,8 @@
 use std::cell::UnsafeCell;
 use std::time::Duration;
 use wsk_sys::{
-    EVENT_TYPE, Executive, FALSE, KEVENT, KeInitializeEvent, KeSetEvent, KeWaitForSingleObject,
-    KernelMode, STATUS_TIMEOUT,
+    EVENT_TYPE, Executive, FALSE, KEVENT, KeInitializeEvent, KeSetEvent, KeWaitForSingleObject, KernelMode,
+    STATUS_TIMEOUT,
 };
 
 /// An event at a fixed address.

@@ -6,7 +6,8 @@ use super::transport::{AddressAnswer, AddressQuery, Done, NameAnswer, NameQuery}
 use crate::host;
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind};
 use wsk_sys::{
-    NTSTATUS, SOCK_STREAM, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_UNSUCCESSFUL,
+    NTSTATUS, SOCK_STREAM, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    STATUS_UNSUCCESSFUL,
 };
 
 /// Resolves a name.

@@ -2,9 +2,7 @@
 
 use super::address::Family;
 use super::host_names;
-use super::transport::{
-    AddressAnswer, AddressQuery, Done, Endpoint, NameAnswer, NameQuery, SocketOption, Transport,
-};
+use super::transport::{AddressAnswer, AddressQuery, Done, Endpoint, NameAnswer, NameQuery, SocketOption, Transport};
 use crate::cpu::{self, Readiness, Registration, Source};
 use crate::host;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -15,10 +13,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use wsk_sys::{
-    NTSTATUS, STATUS_ACCESS_DENIED, STATUS_ADDRESS_ALREADY_EXISTS, STATUS_CONNECTION_ABORTED, STATUS_CONNECTION_REFUSED,
-    STATUS_CONNECTION_RESET, STATUS_HOST_UNREACHABLE, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_ADDRESS_COMPONENT,
-    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_IO_TIMEOUT, STATUS_NETWORK_UNREACHABLE,
-    STATUS_NOT_SUPPORTED, STATUS_UNSUCCESSFUL, TCP_INFO_v0,
+    NTSTATUS, STATUS_ACCESS_DENIED, STATUS_ADDRESS_ALREADY_EXISTS, STATUS_CONNECTION_ABORTED,
+    STATUS_CONNECTION_REFUSED, STATUS_CONNECTION_RESET, STATUS_HOST_UNREACHABLE, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_ADDRESS_COMPONENT, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_IO_TIMEOUT,
+    STATUS_NETWORK_UNREACHABLE, STATUS_NOT_SUPPORTED, STATUS_UNSUCCESSFUL, TCP_INFO_v0,
 };
 
 /// The host's network.

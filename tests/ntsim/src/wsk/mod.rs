@@ -44,13 +44,18 @@ mod table;
 mod transfer;
 mod transport;
 
+pub use registration::{
+    WskCaptureProviderNPI, WskDeregister, WskQueryProviderCharacteristics, WskRegister, WskReleaseProviderNPI,
+};
+pub use rules::WSK_RULES;
+
 use crate::{cpu, verifier};
 use client::Client;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use transport::Transport;
-use wsk_sys::{NTSTATUS, WSK_PROVIDER_CONNECTION_DISPATCH};
+use wsk_sys::WSK_PROVIDER_CONNECTION_DISPATCH;
 
 /// First build with WskConnectEx: Windows 10 version 1703.
 const BUILD_CONNECT_EX: u32 = 15063;
@@ -149,12 +154,4 @@ fn provider(call: &'static str) -> Arc<Provider> {
 /// Takes a lock of the provider. A panic ends the simulated kernel, so that poison means nothing more.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `IoStatus` of a result: an error has no information.
-fn io_status(result: Result<usize, NTSTATUS>) -> (NTSTATUS, usize) {
-    match result {
-        Ok(information) => (wsk_sys::STATUS_SUCCESS, information),
-        Err(status) => (status, 0),
-    }
 }

@@ -15,7 +15,8 @@ use wsk_sys::{
 
 /// A result of name resolution that a driver holds: nodes, addresses and names, linked by pointers.
 pub(super) struct AddressList {
-    nodes: Vec<Box<Node>>,
+    /// The pointers are into this memory, which stays where it is.
+    nodes: Box<[Node]>,
 }
 
 struct Node {
@@ -29,10 +30,13 @@ unsafe impl Send for AddressList {}
 
 impl AddressList {
     fn new(answers: Vec<NameAnswer>, socket_type: i32, protocol: i32) -> AddressList {
-        let mut nodes: Vec<Box<Node>> = 
+        let mut nodes: Box<[Node]> =
             answers.into_iter().map(|answer| Node::new(answer, socket_type, protocol)).collect();
         let mut next = std::ptr::null_mut();
         for node in nodes.iter_mut().rev() {
+            node.info.ai_addr = (&raw mut node.address).cast();
+            node.info.ai_canonname =
+                node.canonical_name.as_mut().map_or(std::ptr::null_mut(), |name| name.as_mut_ptr());
             node.info.ai_next = next;
             next = &raw mut node.info;
         }
@@ -46,31 +50,27 @@ impl AddressList {
 }
 
 impl Node {
-    fn new(answer: NameAnswer, socket_type: i32, protocol: i32) -> Box<Node> {
+    /// A node whose pointers are still to be set.
+    fn new(answer: NameAnswer, socket_type: i32, protocol: i32) -> Node {
         let family = if answer.address.is_ipv4() { AF_INET } else { AF_INET6 };
-        let mut node = Box::new(Node {
-            info: ADDRINFOEXW {
-                ai_flags: 0,
-                ai_family: family.into(),
-                ai_socktype: socket_type,
-                ai_protocol: protocol,
-                ai_addrlen: address::size(&answer.address),
-                ai_canonname: std::ptr::null_mut(),
-                ai_addr: std::ptr::null_mut(),
-                ai_blob: std::ptr::null_mut(),
-                ai_bloblen: 0,
-                ai_provider: std::ptr::null_mut(),
-                ai_next: std::ptr::null_mut(),
-            },
-            address: SOCKADDR_STORAGE::ZERO,
-            canonical_name: answer.canonical_name.map(|name| name.encode_utf16().chain([0]).collect()),
-        });
-        let to: *mut SOCKADDR = (&raw mut node.address).cast();
+        let mut address = SOCKADDR_STORAGE::ZERO;
         // SAFETY: the storage has room for every family.
-        unsafe { address::write(&answer.address, to) };
-        node.info.ai_addr = to;
-        node.info.ai_canonname = node.canonical_name.as_mut().map_or(std::ptr::null_mut(), |name| name.as_mut_ptr());
-        node
+        unsafe { address::write(&answer.address, (&raw mut address).cast()) };
+        let info = ADDRINFOEXW {
+            ai_flags: 0,
+            ai_family: family.into(),
+            ai_socktype: socket_type,
+            ai_protocol: protocol,
+            ai_addrlen: address::size(&answer.address),
+            ai_canonname: std::ptr::null_mut(),
+            ai_addr: std::ptr::null_mut(),
+            ai_blob: std::ptr::null_mut(),
+            ai_bloblen: 0,
+            ai_provider: std::ptr::null_mut(),
+            ai_next: std::ptr::null_mut(),
+        };
+        let canonical_name = answer.canonical_name.map(|name| name.encode_utf16().chain([0]).collect());
+        Node { info, address, canonical_name }
     }
 }
 

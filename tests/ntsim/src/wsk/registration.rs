@@ -35,7 +35,10 @@ pub unsafe extern "system" fn WskRegister(npi: *mut WSK_CLIENT_NPI, registration
     {
         let mut clients = lock(&provider.clients);
         if clients.iter().any(|client| client.block == registration as usize) {
-            verifier::violation(&rules::REGISTRATION_TWICE, format_args!("WskRegister with the block at {registration:p}"));
+            verifier::violation(
+                &rules::REGISTRATION_TWICE,
+                format_args!("WskRegister with the block at {registration:p}"),
+            );
         }
         clients.push(Arc::clone(&client));
     }

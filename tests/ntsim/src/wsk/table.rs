@@ -6,7 +6,7 @@
 use super::address;
 use super::buffer::Data;
 use super::control::Control;
-use super::request::Irp;
+use super::request::{Irp, Outcome};
 use super::socket::{Phase, SocketCall, State};
 use super::transfer::Work;
 use super::{BUILD_CONNECT_EX, BUILD_SEND_EX, Config, rules};
@@ -16,9 +16,9 @@ use std::net::SocketAddr;
 use wsk_sys::{
     CMSGHDR, DISPATCH_LEVEL, IRP, NTSTATUS, PFN_WSK_CONNECT_EX, PFN_WSK_RECEIVE_EX, PFN_WSK_SEND_EX, SOCKADDR,
     STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE,
-    WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
-    WSK_SOCKET,
+    STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION,
+    WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH,
+    WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
 };
 
 /// Most data that WskConnectEx takes.
@@ -150,12 +150,12 @@ unsafe extern "system" fn control_socket(
             return STATUS_INVALID_PARAMETER;
         }
         // SAFETY: the contract of the function type.
-        let (status, written) = super::io_status(unsafe { control.run(&call) });
+        let outcome = Outcome::from(unsafe { control.run(&call) });
         if !output_size_returned.is_null() {
             // SAFETY: the contract of the function type.
-            unsafe { output_size_returned.write(written) };
+            unsafe { output_size_returned.write(outcome.information) };
         }
-        return status;
+        return outcome.status;
     }
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type: the buffers live until the IRP is completed.
@@ -260,12 +260,7 @@ unsafe fn get_address(
     unsafe { with_irp(name, socket, irp, serve) }
 }
 
-unsafe extern "system" fn send(
-    socket: *mut WSK_SOCKET,
-    buffer: *mut WSK_BUF,
-    flags: u32,
-    irp: *mut IRP,
-) -> NTSTATUS {
+unsafe extern "system" fn send(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
         match unsafe { Data::checked(buffer, "WskSend") } {
@@ -294,7 +289,9 @@ unsafe extern "system" fn receive(
             (WSK_FLAG_DRAIN, 0) => Work::Drain,
             (0 | WSK_FLAG_WAITALL, 0) => Work::Await,
             (0 | WSK_FLAG_WAITALL, _) => Work::Receive { data, all: flags == WSK_FLAG_WAITALL },
-            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => return call.finish(irp, Err(STATUS_NOT_SUPPORTED)),
+            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => {
+                return call.finish(irp, Err(STATUS_NOT_SUPPORTED));
+            }
             _ => return call.finish(irp, Err(STATUS_INVALID_PARAMETER)),
         };
         call.transfer(irp, work)

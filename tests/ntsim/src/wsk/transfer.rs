@@ -11,9 +11,7 @@ use super::transport::Endpoint;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
-use wsk_sys::{
-    NTSTATUS, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
-};
+use wsk_sys::{NTSTATUS, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS};
 
 /// Requests completed in one go before the lane waits for its next turn, so that one socket cannot keep a processor.
 const BUDGET: usize = 64;
@@ -83,21 +81,20 @@ impl Socket {
         }
         let mut transfer = Transfer { request: Request::new(irp, self), work, done: 0 };
         let lane = state.lane(direction);
-        if !lane.busy && lane.queue.is_empty() && !self.config().force_pending {
-            if let Poll::Ready(outcome) = state.attempt(&mut transfer) {
-                state.lane(direction).busy = true;
-                drop(state);
-                self.complete(irp, outcome);
-                let mut state = self.lock();
-                state.lane(direction).busy = false;
-                state.rearm();
-                let broken = state.broken.is_some();
-                drop(state);
-                if broken {
-                    self.advance_all();
-                }
-                return outcome.status;
+        let inline = !lane.busy && lane.queue.is_empty() && !self.config().force_pending;
+        if inline && let Poll::Ready(outcome) = state.attempt(&mut transfer) {
+            state.lane(direction).busy = true;
+            drop(state);
+            self.complete(irp, outcome);
+            let mut state = self.lock();
+            state.lane(direction).busy = false;
+            state.rearm();
+            let broken = state.broken.is_some();
+            drop(state);
+            if broken {
+                self.advance_all();
             }
+            return outcome.status;
         }
         if !transfer.request.pend(self) {
             drop(state);
@@ -207,10 +204,12 @@ impl State {
         let done = &mut transfer.done;
         let result = match transfer.work {
             Work::Send { data, push } => send(&**endpoint, data, push, done),
-            Work::Disconnect { data } => match data.map_or(Poll::Ready(Ok(())), |d| send(&**endpoint, d, false, done)) {
-                Poll::Ready(Ok(())) => Poll::Ready(endpoint.shutdown().map(|()| self.sent_end = true)),
-                other => other,
-            },
+            Work::Disconnect { data } => {
+                match data.map_or(Poll::Ready(Ok(())), |d| send(&**endpoint, d, false, done)) {
+                    Poll::Ready(Ok(())) => Poll::Ready(endpoint.shutdown().map(|()| self.sent_end = true)),
+                    other => other,
+                }
+            }
             Work::Receive { data, all } => receive(&**endpoint, data, all, done, &mut self.received_end),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
             Work::Drain => drain(&**endpoint, &mut self.received_end),
