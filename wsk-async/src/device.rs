@@ -132,7 +132,10 @@ impl Ioctl {
     /// `irp` is the IRP of the running IRP_MJ_DEVICE_CONTROL dispatch routine.
     pub(crate) unsafe fn is_buffered(irp: NonNull<IRP>) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { (*IoGetCurrentIrpStackLocation(irp.as_ptr())).Parameters.DeviceIoControl.IoControlCode & 3 == METHOD_BUFFERED }
+        unsafe {
+            (*IoGetCurrentIrpStackLocation(irp.as_ptr())).Parameters.DeviceIoControl.IoControlCode & 3
+                == METHOD_BUFFERED
+        }
     }
 
     /// # Safety

@@ -264,15 +264,26 @@ macro_rules! driver {
     };
 }
 
-/// What the compiler expects of a freestanding image: a panic handler, which no path of a release driver reaches (the .sys
-/// is checked for that), and two symbols of the C runtime.
+/// What the compiler expects of a freestanding image: a panic handler and two symbols of the C runtime.
+///
+/// In a release driver one panic is left, the compiler's own guard in every async function against being polled after it
+/// has returned, which the executor never does (the .sys is checked for others).
 #[macro_export]
 macro_rules! image {
     () => {
+        /// Ends the system, as it must: a driver that panics cannot go on. The parameters of the bug check are address and
+        /// length of the source file's name, line and column.
         #[panic_handler]
-        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            // SAFETY: this ends the system, as it must: a driver that panics cannot go on.
-            unsafe { $crate::sys::KeBugCheckEx($crate::sys::BUGCHECK_MANUALLY_INITIATED_CRASH1, 0, 0, 0, 0) }
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            let [file, length, line, column] = match info.location() {
+                Some(at) => [at.file().as_ptr() as usize, at.file().len(), at.line() as usize, at.column() as usize],
+                None => [0; 4],
+            };
+            // SAFETY: the routine may be called anywhere.
+            unsafe {
+                let code = $crate::sys::BUGCHECK_MANUALLY_INITIATED_CRASH1;
+                $crate::sys::KeBugCheckEx(code, file, length, line, column)
+            }
         }
 
         /// Says that floating point may be used; the linker asks for it.

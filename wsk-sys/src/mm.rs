@@ -75,7 +75,7 @@ unsafe extern "system" {
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
 }
 
-/// What the compiler itself calls; the kernel exports them, so that an image needs no C runtime.
+// What the compiler itself calls; the kernel exports them, so that an image needs no C runtime.
 #[cfg(all(windows, not(feature = "sim")))]
 #[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
 unsafe extern "C" {

@@ -63,10 +63,10 @@ impl Driver for Probe {
             let _ = children.push(child);
         }
         let mut response = ResponseWriter::new(ioctl.output(), targets, tries).map_err(NtStatus)?;
-        for (index, child) in children.into_iter().enumerate() {
+        for (index, child) in children.iter_mut().enumerate() {
             let outcome = match child {
                 Ok(child) => child.await.and_then(|outcome| outcome),
-                Err(status) => Err(status),
+                Err(status) => Err(*status),
             };
             write(&mut response, index, outcome).map_err(NtStatus)?;
         }

@@ -103,7 +103,7 @@ impl Wsk {
                 result => return result,
             }
             timers.sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
     }
 

@@ -14,47 +14,87 @@ use core::ptr::{NonNull, null_mut};
 use wsk_sys::*;
 
 /// The addresses of a name, in the resolver's order of preference.
-pub type Addresses = heapless::Vec<SocketAddr, 16>;
+pub type Addresses = heapless::Vec<SocketAddr, 8>;
 
 /// Longest name in UTF-16 units: what DNS allows.
 const LONGEST: usize = 255;
 
-struct Resolve {
-    list: List,
+/// Everything that the provider is pointed to, in a place of its own: it is too large to be moved about on a kernel stack.
+struct Question {
+    /// The result, null while there is none.
+    first: *mut ADDRINFOEXW,
     /// Zero terminated, as WSK asks for.
     name: [u16; LONGEST + 1],
     name_string: UNICODE_STRING,
     hints: ADDRINFOEXW,
     port: u16,
-}
-
-// SAFETY: the pointers lead into the request itself or to what it owns.
-unsafe impl Send for Resolve {}
-
-/// A list of results, perhaps empty, and what it takes to give it back.
-struct List(ManuallyDrop<NonPaged<Owned>>);
-
-struct Owned {
-    first: *mut ADDRINFOEXW,
     /// Holds the capture until the list is given back: a list must not outlive it.
     provider: Provider,
     work_item: NonNull<IO_WORKITEM>,
 }
 
-impl List {
-    fn new(provider: &Provider) -> Result<Self> {
+// SAFETY: the pointers lead into the question itself, or to what it owns.
+unsafe impl Send for Question {}
+
+/// A question and its answer. Dropping it gives the answer back, at PASSIVE_LEVEL by the work item.
+struct Resolve(ManuallyDrop<NonPaged<Question>>);
+
+impl Resolve {
+    fn new(provider: &Provider, host: &str, port: u16) -> Result<Self> {
         // SAFETY: the device is the driver's own and outlives its operations.
         let work_item = unsafe { IoAllocateWorkItem(provider.origin().device()) };
         let work_item = NonNull::new(work_item).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
-        let owned = NonPaged::try_new(Owned { first: null_mut(), provider: provider.clone(), work_item });
-        if owned.is_err() {
-            // SAFETY: it is not queued.
-            unsafe { IoFreeWorkItem(work_item.as_ptr()) };
-        }
-        owned.map(|owned| Self(ManuallyDrop::new(owned)))
+        let question = NonPaged::try_new(Question {
+            first: null_mut(),
+            name: [0; LONGEST + 1],
+            name_string: UNICODE_STRING { Length: 0, MaximumLength: 0, Buffer: null_mut() },
+            hints: ADDRINFOEXW {
+                ai_flags: 0,
+                ai_family: i32::from(AF_UNSPEC),
+                ai_socktype: i32::from(SOCK_STREAM),
+                ai_protocol: IPPROTO_TCP as i32,
+                ai_addrlen: 0,
+                ai_canonname: null_mut(),
+                ai_addr: null_mut(),
+                ai_blob: null_mut(),
+                ai_bloblen: 0,
+                ai_provider: null_mut(),
+                ai_next: null_mut(),
+            },
+            port,
+            provider: provider.clone(),
+            work_item,
+        });
+        let mut this = match question {
+            Ok(question) => Self(ManuallyDrop::new(question)),
+            Err(status) => {
+                // SAFETY: it is not queued.
+                unsafe { IoFreeWorkItem(work_item.as_ptr()) };
+                return Err(status);
+            }
+        };
+        this.set_name(host)?;
+        Ok(this)
     }
 
-    fn addresses(&self, port: u16) -> Addresses {
+    fn set_name(&mut self, host: &str) -> Result<()> {
+        let question = &mut **self.0;
+        let mut length = 0;
+        for unit in host.encode_utf16() {
+            match question.name.get_mut(..LONGEST).and_then(|room| room.get_mut(length)) {
+                Some(place) if unit != 0 => *place = unit,
+                _ => return Err(NtStatus::OBJECT_NAME_INVALID),
+            }
+            length += 1;
+        }
+        let bytes = (length * size_of::<u16>()) as u16;
+        question.name_string.Length = bytes;
+        question.name_string.MaximumLength = bytes + size_of::<u16>() as u16;
+        question.name_string.Buffer = (&raw mut question.name).cast();
+        Ok(())
+    }
+
+    fn addresses(&self) -> Addresses {
         let mut addresses = Addresses::new();
         let mut next = self.0.first;
         // SAFETY: the list is the provider's and valid until it is given back; lengths are checked before reading.
@@ -65,7 +105,7 @@ impl List {
                 unsafe { raw.as_mut_ptr().cast::<u8>().copy_from(info.ai_addr.cast(), info.ai_addrlen) };
             }
             if let Some(mut address) = raw.get() {
-                address.set_port(port);
+                address.set_port(self.0.port);
                 if addresses.push(address).is_err() {
                     break;
                 }
@@ -76,60 +116,60 @@ impl List {
     }
 }
 
-impl Owned {
+impl Question {
     /// Gives everything back. IRQL: PASSIVE_LEVEL if there is a list.
-    fn release(owned: NonPaged<Self>) {
+    fn release(question: NonPaged<Self>) {
         // SAFETY: the list came from this provider and is given back once; the work item is not queued, or this is its own
         // routine.
         unsafe {
-            if !owned.first.is_null() {
-                ((*owned.provider.dispatch()).WskFreeAddressInfo)(owned.provider.client(), owned.first);
+            if !question.first.is_null() {
+                ((*question.provider.dispatch()).WskFreeAddressInfo)(question.provider.client(), question.first);
             }
-            IoFreeWorkItem(owned.work_item.as_ptr());
+            IoFreeWorkItem(question.work_item.as_ptr());
         }
     }
 }
 
-impl Drop for List {
+impl Drop for Resolve {
     fn drop(&mut self) {
-        // SAFETY: the list is dropped once, so its owner is taken out once.
-        let owned = unsafe { ManuallyDrop::take(&mut self.0) };
-        if owned.first.is_null() || irql::current() == PASSIVE_LEVEL {
-            Owned::release(owned);
+        // SAFETY: a value is dropped once, so its question is taken out once.
+        let question = unsafe { ManuallyDrop::take(&mut self.0) };
+        if question.first.is_null() || irql::current() == PASSIVE_LEVEL {
+            Question::release(question);
             return;
         }
-        let work_item = owned.work_item.as_ptr();
-        let context = owned.into_raw().as_ptr().cast();
-        // SAFETY: the work item is the list's own and not queued; its routine takes the ownership over.
+        let work_item = question.work_item.as_ptr();
+        let context = question.into_raw().as_ptr().cast();
+        // SAFETY: the work item is the question's own and not queued; its routine takes the ownership over.
         unsafe { IoQueueWorkItem(work_item, release_at_passive, DelayedWorkQueue, context) };
     }
 }
 
-unsafe extern "system" fn release_at_passive(_: *mut DEVICE_OBJECT, owned: *mut c_void) {
-    if let Some(owned) = NonNull::new(owned.cast::<Owned>()) {
-        // SAFETY: `List::drop` gave the ownership to this routine.
-        Owned::release(unsafe { NonPaged::from_raw(owned) });
+unsafe extern "system" fn release_at_passive(_: *mut DEVICE_OBJECT, question: *mut c_void) {
+    if let Some(question) = NonNull::new(question.cast::<Question>()) {
+        // SAFETY: `Resolve::drop` gave the ownership to this routine.
+        Question::release(unsafe { NonPaged::from_raw(question) });
     }
 }
 
-// SAFETY: name, hints and the result's cell lie in the block with the request; the provider is captured by the list.
+// SAFETY: all that the provider is pointed to lies in the question, which the request owns; the provider is captured as
+// long as it lives. The IRP goes to it once.
 unsafe impl Request for Resolve {
     type Output = Result<Addresses>;
 
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
-        // SAFETY: the request is pinned in its block, so the string's pointer into it stays valid.
+        // SAFETY: the question has a place of its own.
         unsafe {
-            (*this).name_string.Buffer = (&raw mut (*this).name).cast();
-            let list: *mut Owned = &raw mut **(*this).list.0;
-            let provider = &(*list).provider;
+            let question: *mut Question = &raw mut **(*this).0;
+            let provider = &(*question).provider;
             ((*provider.dispatch()).WskGetAddressInfo)(
                 provider.client(),
-                &raw mut (*this).name_string,
+                &raw mut (*question).name_string,
                 null_mut(),
                 NS_ALL,
                 null_mut(),
-                &raw mut (*this).hints,
-                &raw mut (*list).first,
+                &raw mut (*question).hints,
+                &raw mut (*question).first,
                 null_mut(),
                 null_mut(),
                 irp,
@@ -140,10 +180,10 @@ unsafe impl Request for Resolve {
     fn finish(mut self, result: Result<usize>) -> Result<Addresses> {
         if let Err(status) = result {
             // Nothing came, whatever the cell holds.
-            self.list.0.first = null_mut();
+            self.0.first = null_mut();
             return Err(status);
         }
-        let addresses = self.list.addresses(self.port);
+        let addresses = self.addresses();
         if addresses.is_empty() { Err(NtStatus::NO_MATCH) } else { Ok(addresses) }
     }
 
@@ -152,35 +192,12 @@ unsafe impl Request for Resolve {
     }
 }
 
+// Not inlined: what it needs of the stack is not needed by the task that waits.
+#[inline(never)]
 pub(super) fn resolve(
     provider: &Provider,
     host: &str,
     port: u16,
 ) -> Result<impl Cancel<Output = Result<Addresses>> + 'static> {
-    let mut name = [0; LONGEST + 1];
-    let mut length = 0;
-    for unit in host.encode_utf16() {
-        match name.get_mut(..LONGEST).and_then(|room| room.get_mut(length)) {
-            Some(place) if unit != 0 => *place = unit,
-            _ => return Err(NtStatus::OBJECT_NAME_INVALID),
-        }
-        length += 1;
-    }
-    let bytes = (length * size_of::<u16>()) as u16;
-    let hints = ADDRINFOEXW {
-        ai_flags: 0,
-        ai_family: i32::from(AF_UNSPEC),
-        ai_socktype: i32::from(SOCK_STREAM),
-        ai_protocol: IPPROTO_TCP as i32,
-        ai_addrlen: 0,
-        ai_canonname: null_mut(),
-        ai_addr: null_mut(),
-        ai_blob: null_mut(),
-        ai_bloblen: 0,
-        ai_provider: null_mut(),
-        ai_next: null_mut(),
-    };
-    let name_string = UNICODE_STRING { Length: bytes, MaximumLength: bytes + 2, Buffer: null_mut() };
-    let list = List::new(provider)?;
-    Ok(irp::start(provider.origin(), Resolve { list, name, name_string, hints, port }))
+    Ok(irp::start(provider.origin(), Resolve::new(provider, host, port)?))
 }
