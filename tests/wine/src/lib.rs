@@ -6,7 +6,7 @@
 //! # fn main() -> wine::Result<()> {
 //! let image = wine::build("my-driver", &[])?;
 //! wine::check(&image)?;
-//! let mut session = wine::Session::start(wine::Log::OnFailure)?;
+//! let mut session = wine::Runner::prepare()?.start(|line| eprintln!("{line}"))?;
 //! session.load(&image.sys)?;
 //! let (status, output) = session.ioctl("MyDevice", 0x0022_2000, b"hello", 64)?;
 //! session.unload()?;
@@ -29,5 +29,5 @@ mod tools;
 pub use build::{Image, build};
 pub use error::{Error, Result};
 pub use image::{Kernels, Report, check};
-pub use log::Log;
-pub use session::Session;
+pub use log::Line;
+pub use session::{Runner, Session};

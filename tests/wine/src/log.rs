@@ -2,18 +2,28 @@
 
 use crate::{Error, Result};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{BufRead, BufReader, PipeWriter, Write};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What becomes of the driver's debug output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Log {
-    /// It is kept; errors show its end.
-    OnFailure,
-    /// It is printed to standard error as it comes, and kept as well.
-    Print,
+/// A line of output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The driver's own debug output (DbgPrint).
+    Driver(String),
+    /// What Wine has to say.
+    Wine(String),
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Driver(text) => write!(f, "driver: {text}"),
+            Line::Wine(text) => write!(f, "wine: {text}"),
+        }
+    }
 }
 
 /// Setting of Wine's debug channels: DbgPrint and errors, without what is known and harmless.
@@ -29,18 +39,18 @@ const MARK: &str = "wine-log-mark";
 #[derive(Debug)]
 pub(crate) struct Sink {
     writer: PipeWriter,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: Arc<Mutex<VecDeque<Line>>>,
     marks: Receiver<()>,
 }
 
 impl Sink {
-    /// Makes the pipe and starts the thread, which ends with the last writer.
-    pub(crate) fn new(log: Log) -> Result<Sink> {
+    /// Makes the pipe and starts the thread, which hands each line to `show` and ends with the last writer.
+    pub(crate) fn new(show: impl FnMut(&Line) + Send + 'static) -> Result<Sink> {
         let (reader, writer) = std::io::pipe().map_err(Error::io("making a pipe"))?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let (mark, marks) = channel();
         let kept = lines.clone();
-        std::thread::spawn(move || collect(BufReader::new(reader), &kept, &mark, log));
+        std::thread::spawn(move || collect(BufReader::new(reader), &kept, &mark, show));
         Ok(Sink { writer, lines, marks })
     }
 
@@ -50,7 +60,7 @@ impl Sink {
     }
 
     /// Everything kept that was written before this call.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<Line> {
         // The pipe keeps the order: when the mark has come through, all that was written before it has, too.
         if writeln!(&self.writer, "{MARK}").is_ok() {
             let _ = self.marks.recv();
@@ -66,7 +76,7 @@ impl Sink {
 }
 
 /// Reads lines until the last writer is gone.
-fn collect(reader: impl BufRead, kept: &Mutex<VecDeque<String>>, mark: &Sender<()>, log: Log) {
+fn collect(reader: impl BufRead, kept: &Mutex<VecDeque<Line>>, mark: &Sender<()>, mut show: impl FnMut(&Line)) {
     for line in reader.split(b'\n').map_while(std::io::Result::ok) {
         let line = String::from_utf8_lossy(&line);
         if line == MARK {
@@ -75,9 +85,7 @@ fn collect(reader: impl BufRead, kept: &Mutex<VecDeque<String>>, mark: &Sender<(
             continue;
         }
         let Some(line) = readable(line.trim_end()) else { continue };
-        if log == Log::Print {
-            eprintln!("{line}");
-        }
+        show(&line);
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
             kept.pop_front();
@@ -86,16 +94,16 @@ fn collect(reader: impl BufRead, kept: &Mutex<VecDeque<String>>, mark: &Sender<(
     }
 }
 
-/// A line for people: `driver: text` for the debug output, `wine: text` for anything else; none for what says nothing.
-fn readable(line: &str) -> Option<String> {
+/// Tells the debug output from complaints; none for what says nothing.
+fn readable(line: &str) -> Option<Line> {
     // 0128:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000000: text
     if let Some((_, output)) = line.split_once(":debugstr:") {
         let text = output.splitn(3, ':').nth(2)?.trim();
-        return (!text.is_empty()).then(|| format!("driver: {text}"));
+        return (!text.is_empty()).then(|| Line::Driver(text.to_owned()));
     }
     // The 32-bit part, which is not needed, is looked for whenever a prefix is made.
     let noise = line.is_empty() || line.contains("syswow64") || line.starts_with("wine: c");
-    (!noise).then(|| format!("wine: {}", line.strip_prefix("wine: ").unwrap_or(line)))
+    (!noise).then(|| Line::Wine(line.strip_prefix("wine: ").unwrap_or(line).to_owned()))
 }
 
 #[cfg(test)]
@@ -105,23 +113,23 @@ mod tests {
     #[test]
     fn debug_output_is_told_from_complaints() {
         let debug = "0128:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000000: fixture: loaded: twice";
-        assert_eq!(readable(debug).as_deref(), Some("driver: fixture: loaded: twice"));
-        let complaint = "wine: Call from 0 to unimplemented function ntoskrnl.exe.KeRemoveQueueDpc, aborting";
-        assert_eq!(readable(complaint).as_deref(), Some(complaint));
-        assert_eq!(readable("0044:err:seh:x y").as_deref(), Some("wine: 0044:err:seh:x y"));
+        assert_eq!(readable(debug), Some(Line::Driver("fixture: loaded: twice".to_owned())));
+        let complaint = "Call from 0 to unimplemented function ntoskrnl.exe.KeRemoveQueueDpc, aborting";
+        assert_eq!(readable(&format!("wine: {complaint}")), Some(Line::Wine(complaint.to_owned())));
+        assert_eq!(readable("0044:err:seh:x y"), Some(Line::Wine("0044:err:seh:x y".to_owned())));
         assert_eq!(readable(r#"wine: failed to open L"C:\\windows\\syswow64\\rundll32.exe": c0000135"#), None);
         assert_eq!(readable(""), None);
     }
 
     #[test]
     fn lines_has_what_was_written_before_it() {
-        let sink = Sink::new(Log::OnFailure).expect("a pipe");
+        let sink = Sink::new(|_| ()).expect("a pipe");
         for number in 0..KEPT + 5 {
             writeln!(&sink.writer, "line {number}").expect("the pipe takes it");
         }
         let lines = sink.lines();
         assert_eq!(lines.len(), KEPT);
-        assert_eq!(lines.last(), Some(&format!("wine: line {}", KEPT + 4)));
+        assert_eq!(lines.last(), Some(&Line::Wine(format!("line {}", KEPT + 4))));
         assert_eq!(sink.tail().lines().count(), 1 + SHOWN);
     }
 }

@@ -1,8 +1,11 @@
 //! The command line: `cargo run -p wine -- build|check|run <package>`.
 
+mod packages;
+
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
-use wine::{Image, Log, Result, Session};
+use wine::{Image, Result};
 
 /// Builds a driver crate into a .sys, checks the image and runs it in the kernel of Wine.
 #[derive(Parser)]
@@ -33,7 +36,7 @@ enum Command {
         package: String,
         /// What the package's own command line takes.
         #[arg(last = true)]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
 }
 
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
         Command::Build { package } => build(&package).map(|_| ExitCode::SUCCESS),
         Command::Check { package } => Image::of_package(&package).and_then(|image| check(&image)),
         Command::Run { debug, package, arguments } => {
-            run(&package, &arguments, if debug { Log::Print } else { Log::OnFailure })
+            load(&package).and_then(|image| packages::run(&package, &image, arguments, debug))
         }
     };
     done.unwrap_or_else(|error| {
@@ -58,21 +61,17 @@ fn build(package: &str) -> Result<Image> {
     Ok(image)
 }
 
+/// Builds for a run here, where a fault that keeps the image from other kernels is told and no more.
+fn load(package: &str) -> Result<Image> {
+    let image = wine::build(package, &[])?;
+    if let Err(error) = check(&image) {
+        eprintln!("wine: warning: {error}");
+    }
+    Ok(image)
+}
+
 /// Checks and prints what the image holds.
 fn check(image: &Image) -> Result<ExitCode> {
     eprintln!("{}: {}", image.sys.display(), wine::check(image)?);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Loads, uses and unloads.
-fn run(package: &str, arguments: &[String], log: Log) -> Result<ExitCode> {
-    if let Some(argument) = arguments.first() {
-        return Err(wine::Error::Usage(format!("`{package}` has no command line: {argument}")));
-    }
-    let image = build(package)?;
-    let mut session = Session::start(log)?;
-    session.load(&image.sys)?;
-    session.unload()?;
-    session.end()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -30,10 +30,10 @@ impl Prefix {
     /// Makes a prefix; its processes write to `sink`.
     pub(crate) fn create(wine: Wine, sink: &Sink) -> Result<Prefix> {
         end_on_interrupt()?;
-        let folder = tempfile::Builder::new().prefix("wine-driver-").tempdir().map_err(Error::io("making a folder"))?;
         let directory = {
             let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-            let directory = folder.keep();
+            let folder = tempfile::Builder::new().prefix("wine-driver-").tempdir();
+            let directory = folder.map_err(Error::io("making a folder"))?.keep();
             live.push((directory.clone(), wine.clone()));
             directory
         };

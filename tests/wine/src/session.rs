@@ -1,13 +1,13 @@
 //! A session with Wine's kernel: a prefix, the Windows program in it, and the driver that is loaded.
 
 use crate::build::build_client;
-use crate::log::{Log, Sink};
+use crate::log::{Line, Sink};
 use crate::prefix::Prefix;
 use crate::tools::Wine;
 use crate::{Error, Result};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -18,6 +18,30 @@ use wsk_sys::NTSTATUS;
 const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 /// The Windows program's name on the prefix's drive.
 const CLIENT: &str = "client.exe";
+
+/// What a session needs besides the driver: Wine, found, and the Windows program, built. Preparing may need the network
+/// (for the compiler's own dependencies); what follows does not.
+#[derive(Debug)]
+pub struct Runner {
+    wine: Wine,
+    program: PathBuf,
+}
+
+impl Runner {
+    /// Finds Wine and builds the Windows program.
+    pub fn prepare() -> Result<Runner> {
+        Ok(Runner { wine: Wine::find()?, program: build_client()? })
+    }
+
+    /// Makes a prefix and starts the Windows program in it. Each line that the driver or Wine prints goes to `show`.
+    pub fn start(self, show: impl FnMut(&Line) + Send + 'static) -> Result<Session> {
+        let sink = Sink::new(show)?;
+        let prefix = Prefix::create(self.wine, &sink)?;
+        copy(&self.program, &prefix.drive_c().join(CLIENT))?;
+        let client = Client::start(&prefix, &sink)?;
+        Ok(Session { client, limit: DEFAULT_LIMIT, service: None, prefix, sink })
+    }
+}
 
 /// A running Wine with at most one driver. Dropping it ends everything that runs in it and removes its folder.
 #[derive(Debug)]
@@ -31,17 +55,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Builds the Windows program, makes a prefix and starts the program in it.
-    pub fn start(log: Log) -> Result<Session> {
-        let wine = Wine::find()?;
-        let program = build_client()?;
-        let sink = Sink::new(log)?;
-        let prefix = Prefix::create(wine, &sink)?;
-        copy(&program, &prefix.drive_c().join(CLIENT))?;
-        let client = Client::start(&prefix, &sink)?;
-        Ok(Session { client, limit: DEFAULT_LIMIT, service: None, prefix, sink })
-    }
-
     /// Sets how long a request may take before Wine counts as lost.
     pub fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
@@ -116,8 +129,8 @@ impl Session {
             .collect()
     }
 
-    /// The driver's debug output (`driver: ...`) and Wine's complaints (`wine: ...`) up to now, oldest first.
-    pub fn log(&self) -> Vec<String> {
+    /// What the driver and Wine have printed up to now, oldest first; the last thousand lines are kept.
+    pub fn log(&self) -> Vec<Line> {
         self.sink.lines()
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use wine::{Error, Log, Session};
+use wine::{Error, Line, Runner, Session};
 use wine_fixture::{DEVICE, IOCTL_CRASH, IOCTL_ECHO, IOCTL_ECHO_LATER, IOCTL_STATUS, IOCTL_STATUS_LATER};
 use wsk_sys::*;
 
@@ -31,7 +31,8 @@ fn processes_below(folder: &str) -> BTreeSet<u32> {
 #[test]
 fn requests_rounds_and_a_crash() {
     let Some(image) = windows_rust(wine::build("wine-fixture", &[])) else { return };
-    let Some(mut session) = windows_rust(Session::start(Log::OnFailure)) else { return };
+    let Some(runner) = windows_rust(Runner::prepare()) else { return };
+    let mut session = runner.start(|_| ()).expect("a session starts");
 
     session.load(&image.sys).expect("the driver loads");
     answers_come_back_as_they_were_given(&mut session);
@@ -55,8 +56,9 @@ fn requests_rounds_and_a_crash() {
     session.uninstall().expect("the service is deleted");
 
     let log = session.log();
-    let log: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("driver: wine-fixture: ")).collect();
-    assert_eq!(log, ["loaded", "unloaded"].repeat(1 + ROUNDS));
+    let printed: Vec<_> = log.iter().filter(|line| matches!(line, Line::Driver(_))).map(Line::to_string).collect();
+    let expected = ["driver: wine-fixture: loaded", "driver: wine-fixture: unloaded"].repeat(1 + ROUNDS);
+    assert_eq!(printed, expected);
 
     session.load(&image.sys).expect("the driver loads again");
     // Wine ends the driver's process; whatever the request comes back with, it comes back, and stopping tells.
