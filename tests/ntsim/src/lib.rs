@@ -1,1 +1,61 @@
-//! Placeholder.
+//! A simulated NT kernel behind the C ABI of the real one: link it with a driver crate, and the driver runs in an ordinary
+//! process, over the host's own network, under a verifier.
+//!
+//! For tests and examples. A host program starts a [`Kernel`], loads drivers into it by their DriverEntry, and talks to
+//! their devices as user mode does:
+//!
+//! ```no_run
+//! # unsafe extern "system" fn driver_entry(_: *mut wsk_sys::DRIVER_OBJECT, _: *const wsk_sys::UNICODE_STRING) -> i32 { 0 }
+//! let kernel = ntsim::Kernel::builder().processors(2).start();
+//! let driver = kernel.load("sample", driver_entry).unwrap();
+//! let file = kernel.open(r"\\.\Sample").unwrap();
+//! let (status, length) = file.ioctl(0x22_2000, b"in", &mut [0; 16]);
+//! drop(file);
+//! println!("{:?}", driver.unload());
+//! kernel.shutdown();
+//! ```
+//!
+//! The verifier is on from the start. When a driver breaks one of the [`RULES`], the process prints a report that reads
+//! like a Windows bug check and ends with [`EXIT_CODE`].
+//!
+//! # Files
+//! `kernel` is the host's interface and `file` its requests; `system` the one kernel of the process; `cpu` processors and
+//! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
+//! memory with `ex` the pool routines, `mdl`, `fault`; `irp` and `complete` requests; `device` and `driver` objects, load
+//! and unload; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is
+//! particular to the host's system.
+#![allow(non_snake_case, non_upper_case_globals)]
+
+mod clock;
+mod complete;
+mod cpu;
+mod debug;
+mod device;
+mod dpc;
+mod driver;
+mod ex;
+mod fault;
+mod file;
+pub mod host;
+mod irp;
+mod kernel;
+mod mdl;
+mod poll;
+mod pool;
+mod rtl;
+mod rules;
+mod spinlock;
+mod stats;
+mod system;
+mod thread;
+mod timer;
+mod verifier;
+mod wait;
+mod workitem;
+pub mod wsk;
+
+pub use file::{File, Pending};
+pub use kernel::{Builder, Driver, Kernel, LoadReport};
+pub use rules::{RULES, Rule};
+pub use stats::Stats;
+pub use verifier::EXIT_CODE;

@@ -1,0 +1,365 @@
+//! Simulated processors: IRQL, who may run at DISPATCH_LEVEL, and the loop of a processor that has nothing else to do.
+//!
+//! A processor is a lock, its *ownership*. A thread that raises its IRQL to DISPATCH_LEVEL or above takes the ownership of
+//! its current processor and keeps it until it lowers: so all code at DISPATCH_LEVEL on one processor excludes the rest.
+//! Before it lowers, it runs the DPCs that asked for an interrupt: that is how the real kernel delivers them, and why a
+//! DPC that PASSIVE_LEVEL code queues to its own processor has run when KeInsertQueueDpc returns.
+//!
+//! Each processor also has one operating system thread, its idle loop and its source of interrupts: it sleeps in a poller
+//! until a socket is ready, a timer is due or somebody kicks it, then takes the ownership, calls the sources that are
+//! ready, expires timers and drains DPCs, all in that one visit.
+//!
+//! No code here or elsewhere in the kernel takes an ownership while it holds an internal mutex; the reverse is allowed.
+
+use crate::driver::Slot;
+use crate::poll::Sources;
+use crate::system::{System, system};
+use crate::{clock, dpc, poll, rules, timer, verifier};
+use parking_lot::Mutex;
+use parking_lot::RawMutex;
+use parking_lot::lock_api::RawMutex as _;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::time::Duration;
+use wsk_sys::{APC_LEVEL, DISPATCH_LEVEL, HIGH_LEVEL, KIRQL, PASSIVE_LEVEL};
+
+pub(crate) use crate::poll::{Readiness, Registration, Source, register};
+
+/// Length of a clock tick: how long a DPC that asks for no interrupt waits on an idle processor.
+const TICK: Duration = Duration::from_micros(15_625);
+/// Spin locks that one processor can hold at once.
+const MAX_HELD_LOCKS: usize = 32;
+
+/// What the kernel knows about the calling operating system thread.
+pub(crate) struct Current {
+    /// The IRQL of the thread and, from DISPATCH_LEVEL on, of its processor.
+    pub(crate) irql: Cell<KIRQL>,
+    /// The processor that it runs on; changes only below DISPATCH_LEVEL.
+    pub(crate) processor: Cell<u32>,
+    /// The kernel (see [`System::generation`]) that `processor` belongs to; 0 for none yet.
+    generation: Cell<u32>,
+    /// The driver whose code runs.
+    pub(crate) driver: Cell<Slot>,
+    /// The kernel routine or callback that runs, for reports.
+    pub(crate) call: Cell<&'static str>,
+    /// Depth of KeEnterCriticalRegion.
+    pub(crate) critical_regions: Cell<u32>,
+}
+
+thread_local! {
+    static CURRENT: Current = const {
+        Current {
+            irql: Cell::new(PASSIVE_LEVEL),
+            processor: Cell::new(0),
+            generation: Cell::new(0),
+            driver: Cell::new(Slot::HOST),
+            call: Cell::new("none"),
+            critical_regions: Cell::new(0),
+        }
+    };
+}
+
+/// The calling thread's record.
+pub(crate) fn current() -> &'static Current {
+    CURRENT.with(|current| {
+        let current: *const Current = current;
+        // SAFETY: the variable has no destructor, so it lives as long as its thread; `Current` is not Sync, so the
+        // reference does not leave that thread.
+        unsafe { &*current }
+    })
+}
+
+/// One simulated processor.
+pub(crate) struct Processor {
+    /// Its index.
+    pub(crate) index: u32,
+    /// Held by the thread that is at DISPATCH_LEVEL or above here.
+    ownership: RawMutex,
+    /// A DPC in the queue asked for an interrupt: whoever lowers next drains.
+    interrupt: AtomicBool,
+    /// Its DPC queue.
+    pub(crate) dpcs: dpc::Queue,
+    /// Its timers.
+    pub(crate) timers: Mutex<timer::Table>,
+    /// What it polls.
+    pub(crate) sources: Sources,
+    /// Addresses of the spin locks that its owner holds; written by the owner only.
+    held: [AtomicUsize; MAX_HELD_LOCKS],
+    held_count: AtomicUsize,
+}
+
+impl Processor {
+    /// A processor at rest.
+    pub(crate) fn new(index: u32) -> std::io::Result<Processor> {
+        Ok(Processor {
+            index,
+            ownership: RawMutex::INIT,
+            interrupt: AtomicBool::new(false),
+            dpcs: dpc::Queue::default(),
+            timers: Mutex::new(timer::Table::default()),
+            sources: Sources::new()?,
+            held: [const { AtomicUsize::new(0) }; MAX_HELD_LOCKS],
+            held_count: AtomicUsize::new(0),
+        })
+    }
+
+    /// Wakes the processor's thread out of its sleep.
+    pub(crate) fn kick(&self) {
+        self.sources.wake();
+    }
+
+    /// Asks for a dispatch interrupt: the DPC queue is drained as soon as this processor is below DISPATCH_LEVEL.
+    pub(crate) fn interrupt(&self) {
+        self.interrupt.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `leave_dispatch`: either we see the processor owned, and then its owner sees the
+        // interrupt after it let go, or nobody owns it and its thread is kicked.
+        fence(Ordering::SeqCst);
+        if !self.ownership.is_locked() {
+            self.kick();
+        }
+    }
+
+    /// Raises the calling thread, whose current processor this is, to `irql`.
+    fn enter_dispatch(&self, irql: KIRQL) {
+        self.ownership.lock();
+        current().irql.set(irql);
+    }
+
+    /// Drains the DPC queue, then lowers the calling thread, which owns this processor, to `irql`.
+    fn leave_dispatch(&self, irql: KIRQL) {
+        let current = current();
+        loop {
+            current.irql.set(DISPATCH_LEVEL);
+            let mut unfinished = false;
+            if self.interrupt.load(Ordering::Relaxed) && self.interrupt.swap(false, Ordering::Acquire) {
+                unfinished = dpc::drain(self);
+            }
+            current.irql.set(irql);
+            // SAFETY: the calling thread locked it in `enter_dispatch` or below.
+            unsafe { self.ownership.unlock() };
+            if unfinished {
+                // A DPC that queues itself for ever does not keep a thread from lowering: the idle loop goes on, between
+                // looks at the sockets.
+                self.interrupt.store(true, Ordering::Relaxed);
+                self.kick();
+                return;
+            }
+            fence(Ordering::SeqCst);
+            if !self.interrupt.load(Ordering::Relaxed) || !self.ownership.try_lock() {
+                return;
+            }
+        }
+    }
+
+    /// The idle loop; runs on the processor's own thread until the kernel stops.
+    pub(crate) fn idle_loop(&self, system: &System) {
+        adopt_on(self.index);
+        let mut events = poll::Events::new();
+        let mut tick = None;
+        while !system.stopping() {
+            let now = clock::now();
+            if self.interrupt.load(Ordering::Relaxed) || self.dpcs.is_empty() {
+                tick = None;
+            } else if tick.is_none() {
+                tick = Some(now + clock::from_duration(TICK));
+            }
+            let mut deadline = timer::plan_sleep(self, now);
+            if let Some(tick) = tick {
+                deadline = deadline.min(tick);
+            }
+            if self.interrupt.load(Ordering::Relaxed) {
+                deadline = now;
+            }
+            self.sources.sleep(&mut events, deadline, now);
+
+            self.enter_dispatch(DISPATCH_LEVEL);
+            self.sources.call_ready(&events);
+            timer::expire(self);
+            if tick.is_some_and(|tick| clock::now() >= tick) {
+                self.interrupt.store(true, Ordering::Relaxed);
+                tick = None;
+            }
+            self.leave_dispatch(PASSIVE_LEVEL);
+        }
+    }
+
+    /// Notes that the owner acquired a spin lock.
+    pub(crate) fn note_acquired(&self, lock: usize) {
+        let count = self.held_count.load(Ordering::Relaxed);
+        assert!(count < MAX_HELD_LOCKS, "a processor holds more than {MAX_HELD_LOCKS} spin locks");
+        self.held[count].store(lock, Ordering::Relaxed);
+        self.held_count.store(count + 1, Ordering::Relaxed);
+    }
+
+    /// Notes that the owner releases a spin lock.
+    pub(crate) fn note_released(&self, lock: usize) {
+        let count = self.held_count.load(Ordering::Relaxed);
+        let place = (0..count).rev().find(|&place| self.held[place].load(Ordering::Relaxed) == lock);
+        let place = place.expect("the lock word names this processor, so it is in the list");
+        for place in place + 1..count {
+            self.held[place - 1].store(self.held[place].load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.held_count.store(count - 1, Ordering::Relaxed);
+    }
+
+    /// A spin lock held on this processor whose word lies in the range.
+    pub(crate) fn held_within(&self, range: &std::ops::Range<usize>) -> Option<usize> {
+        let count = self.held_count.load(Ordering::Relaxed);
+        self.held[..count].iter().map(|lock| lock.load(Ordering::Relaxed)).find(|lock| range.contains(lock))
+    }
+}
+
+/// The calling thread's IRQL.
+pub(crate) fn irql() -> KIRQL {
+    current().irql.get()
+}
+
+/// Number of spin locks that the calling thread holds.
+pub(crate) fn held_locks() -> usize {
+    if irql() >= DISPATCH_LEVEL { processor().held_count.load(Ordering::Relaxed) } else { 0 }
+}
+
+/// The calling thread's processor. A thread that the kernel has not seen gets one.
+pub(crate) fn processor() -> &'static Processor {
+    let system = system();
+    let current = current();
+    if current.generation.get() != system.generation {
+        adopt_on(pick_processor());
+    }
+    &system.processors[current.processor.get() as usize]
+}
+
+/// Makes the calling thread a thread of the running kernel, on the given processor, at PASSIVE_LEVEL.
+pub(crate) fn adopt_on(processor: u32) {
+    let current = current();
+    current.generation.set(system().generation);
+    current.processor.set(processor);
+    current.irql.set(PASSIVE_LEVEL);
+    current.critical_regions.set(0);
+}
+
+/// A processor for a new thread or socket, in turn.
+pub(crate) fn pick_processor() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed) % system().processors.len() as u32
+}
+
+/// Raises the calling thread to `new`; returns its old IRQL.
+pub(crate) fn raise(new: KIRQL) -> KIRQL {
+    let current = current();
+    let old = current.irql.get();
+    if old < DISPATCH_LEVEL && new >= DISPATCH_LEVEL {
+        processor().enter_dispatch(new);
+    } else {
+        current.irql.set(new);
+    }
+    old
+}
+
+/// Lowers the calling thread to `new`, which is not above its IRQL.
+pub(crate) fn lower(new: KIRQL) {
+    let current = current();
+    if current.irql.get() >= DISPATCH_LEVEL && new < DISPATCH_LEVEL {
+        let processor = processor();
+        if processor.held_count.load(Ordering::Relaxed) != 0 {
+            let lock = processor.held[0].load(Ordering::Relaxed);
+            verifier::violation(
+                &rules::LOCK_HELD_LOWERING,
+                format_args!("the IRQL falls to {new} while the spin lock at {lock:#x} is held"),
+            );
+        }
+        processor.leave_dispatch(new);
+    } else {
+        current.irql.set(new);
+    }
+}
+
+/// Runs `f` at DISPATCH_LEVEL, or where the caller is if that is higher.
+pub(crate) fn at_dispatch<R>(f: impl FnOnce() -> R) -> R {
+    let old = irql();
+    if old < DISPATCH_LEVEL {
+        raise(DISPATCH_LEVEL);
+    }
+    let result = f();
+    if old < DISPATCH_LEVEL {
+        lower(old);
+    }
+    result
+}
+
+/// Runs `f` at DISPATCH_LEVEL on a processor. The caller is below DISPATCH_LEVEL.
+pub(crate) fn at_dispatch_on<R>(index: u32, f: impl FnOnce() -> R) -> R {
+    assert!(irql() < DISPATCH_LEVEL, "a thread at DISPATCH_LEVEL cannot change its processor");
+    let home = processor().index;
+    let current = current();
+    current.processor.set(index);
+    let result = at_dispatch(f);
+    current.processor.set(home);
+    result
+}
+
+/// Runs `f` at DISPATCH_LEVEL on a processor after a delay.
+pub(crate) fn after(index: u32, delay: Duration, f: Box<dyn FnOnce() + Send>) {
+    timer::call_after(&system().processors[index as usize], delay, f);
+}
+
+/// Moves the calling thread to another processor, and returns when it has run there: whatever was at DISPATCH_LEVEL on
+/// that processor has left it.
+pub(crate) fn migrate(index: u32) {
+    processor();
+    current().processor.set(index);
+    at_dispatch(|| ());
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeGetCurrentIrql() -> KIRQL {
+    irql()
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KfRaiseIrql(NewIrql: KIRQL) -> KIRQL {
+    let _call = verifier::Call::begin("KfRaiseIrql");
+    let old = irql();
+    if NewIrql < old || NewIrql > HIGH_LEVEL {
+        verifier::violation(&rules::IRQL_RAISE, format_args!("KeRaiseIrql to {NewIrql} at IRQL {old}"));
+    }
+    raise(NewIrql)
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeLowerIrql(NewIrql: KIRQL) {
+    let _call = verifier::Call::begin("KeLowerIrql");
+    let old = irql();
+    if NewIrql > old {
+        verifier::violation(&rules::IRQL_LOWER, format_args!("KeLowerIrql to {NewIrql} at IRQL {old}"));
+    }
+    lower(NewIrql);
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeEnterCriticalRegion() {
+    let _call = verifier::require_irql("KeEnterCriticalRegion", APC_LEVEL);
+    processor();
+    let current = current();
+    current.critical_regions.set(current.critical_regions.get() + 1);
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeLeaveCriticalRegion() {
+    let _call = verifier::require_irql("KeLeaveCriticalRegion", APC_LEVEL);
+    let current = current();
+    let Some(depth) = current.critical_regions.get().checked_sub(1) else {
+        verifier::violation(&rules::CRITICAL_REGION, "KeLeaveCriticalRegion without KeEnterCriticalRegion");
+    };
+    current.critical_regions.set(depth);
+}

@@ -1,0 +1,325 @@
+//! IRPs: allocation, reuse, cancellation, and who owns one. Sending and completing is in [`crate::complete`].
+//!
+//! Each IRP has a hidden record in front of it, which says whether it is in flight. An IRP is in flight from when its
+//! owner (who allocated it) sends it until a completion routine hands it back.
+
+use crate::complete::{self, Outcome};
+use crate::cpu::{self, current};
+use crate::driver::Slot;
+use crate::file::Request;
+use crate::pool::{self, Found, Kind};
+use crate::rules::{self, Rule};
+use crate::system::system;
+use crate::verifier::{self, require_irql, violation};
+use crate::{fault, spinlock, stats};
+use parking_lot::Mutex;
+use std::mem::offset_of;
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering, fence};
+use wsk_sys::*;
+
+/// `Type` of an IRP.
+const IRP_TYPE: i16 = 6;
+/// In the record of a live IRP, with its address.
+const LIVE: usize = 0x4952_505F_4C49_5645;
+
+/// State: sent by its owner and not handed back.
+pub(crate) const SENT: u32 = 1;
+/// State: accepted by the WSK provider and not completed.
+const AT_PROVIDER: u32 = 2;
+/// State: its completion is walking up the stack locations.
+pub(crate) const COMPLETING: u32 = 4;
+
+/// The hidden record of an IRP.
+#[repr(C, align(16))]
+pub(crate) struct Record {
+    live: usize,
+    /// The driver that allocated it.
+    pub(crate) owner: Slot,
+    /// See [`SENT`].
+    pub(crate) state: AtomicU32,
+    /// The request of the I/O manager that it carries, if the I/O manager allocated it.
+    pub(crate) request: Option<Arc<Request>>,
+    /// The dispatch routines that have it, by stack location.
+    pub(crate) frames: Mutex<Vec<(i8, Arc<Mutex<Outcome>>)>>,
+    /// Where the block of a live IRP begins is where its record is, so this is `size_of::<IRP>()` further.
+    irp: IRP,
+}
+
+/// The record of an IRP. Stops the run if the address is not that of a live IRP.
+///
+/// # Safety
+/// The reference is not used after the IRP was freed.
+pub(crate) unsafe fn record(irp: *mut IRP, call: &str) -> &'static Record {
+    let record: *const Record = irp.wrapping_byte_sub(offset_of!(Record, irp)).cast();
+    if irp.is_null() || !(irp as usize).is_multiple_of(16) {
+        violation(&rules::IRP_FREED, format_args!("{call} with {irp:p}"));
+    }
+    // SAFETY: memory in front of an IRP is its record. What a driver passes instead is at least an address in its own
+    // memory, which is told by the mark.
+    unsafe {
+        if (*record).live != LIVE ^ irp as usize {
+            let text = match pool::find(record as usize) {
+                Found::Freed(block) => format!("{call} with {irp:p}, which was freed: {block}"),
+                _ => format!("{call} with {irp:p}, which is not an IRP"),
+            };
+            violation(&rules::IRP_FREED, text);
+        }
+        &*record
+    }
+}
+
+/// Allocates an IRP for the driver whose code runs, or for the I/O manager when it carries a request.
+pub(crate) fn allocate(stack_size: i8, request: Option<Arc<Request>>) -> *mut IRP {
+    let locations = usize::try_from(stack_size).expect("the caller checked the stack size");
+    let size = size_of::<Record>() + locations * size_of::<IO_STACK_LOCATION>();
+    let record: *mut Record = pool::allocate(Kind::Irp, size, 0).as_ptr().cast();
+    // SAFETY: the block is fresh and has room for the record, whose last field is the IRP, and the stack locations after
+    // it; all of the IRP is plain data, for which zero is valid.
+    unsafe {
+        record.cast::<u8>().write_bytes(0, size);
+        let irp = &raw mut (*record).irp;
+        (&raw mut (*record).owner).write(if request.is_some() { Slot::HOST } else { current().driver.get() });
+        (&raw mut (*record).request).write(request);
+        (&raw mut (*record).frames).write(Mutex::default());
+        initialize(irp, stack_size, 0);
+        (&raw mut (*record).live).write(LIVE ^ irp as usize);
+        irp
+    }
+}
+
+/// Writes a fresh IRP with its stack locations.
+///
+/// # Safety
+/// The memory holds an IRP with so many stack locations.
+unsafe fn initialize(irp: *mut IRP, stack_size: i8, allocation_flags: u8) {
+    let locations = stack_size as usize;
+    // SAFETY: the caller's promise.
+    unsafe {
+        irp.write_bytes(0, 1);
+        let first: *mut IO_STACK_LOCATION = irp.add(1).cast();
+        first.write_bytes(0, locations);
+        (*irp).Type = IRP_TYPE;
+        (*irp).Size = (size_of::<IRP>() + locations * size_of::<IO_STACK_LOCATION>()) as u16;
+        (*irp).StackCount = stack_size;
+        (*irp).CurrentLocation = stack_size + 1;
+        (*irp).AllocationFlags = allocation_flags;
+        (*irp).Overlay.CurrentStackLocation = first.add(locations);
+        let list = &raw mut (*irp).ThreadListEntry;
+        list.write(LIST_ENTRY { Flink: list, Blink: list });
+    }
+}
+
+/// The stack location of a number, from 1 for the lowest.
+///
+/// # Safety
+/// The IRP is valid and has that location.
+pub(crate) unsafe fn location(irp: *mut IRP, number: i8) -> *mut IO_STACK_LOCATION {
+    // SAFETY: the caller's promise; stack locations follow the IRP.
+    unsafe { irp.add(1).cast::<IO_STACK_LOCATION>().add(number as usize - 1) }
+}
+
+/// Frees an IRP that nobody uses.
+///
+/// # Safety
+/// The IRP is live and is not used after.
+pub(crate) unsafe fn release(irp: *mut IRP) {
+    let record: *mut Record = irp.wrapping_byte_sub(offset_of!(Record, irp)).cast();
+    let Found::Live(block) = pool::find(record as usize) else {
+        violation(&rules::IRP_FREED, format_args!("the IRP at {irp:p} is freed twice at the same time"));
+    };
+    // SAFETY: the caller's promise; the fields that own something are dropped once, before the memory is poisoned.
+    unsafe {
+        std::ptr::drop_in_place(&raw mut (*record).request);
+        std::ptr::drop_in_place(&raw mut (*record).frames);
+    }
+    pool::free(record as usize, &block);
+}
+
+/// Stops the run unless a driver may free or reuse the IRP.
+fn check_idle(irp: *mut IRP, record: &Record, rule: &'static Rule, call: &str) {
+    if record.request.is_some() {
+        violation(&rules::IRP_NOT_OWNED, format_args!("{call} with {irp:p}, which the I/O manager made"));
+    }
+    if record.state.load(Ordering::Acquire) != 0 {
+        violation(rule, format_args!("{call} with {irp:p}, which is in flight"));
+    }
+    complete::check_contexts(irp, call);
+}
+
+/// Notes that an IRP's owner sends it, or a driver sends it on, and takes the next stack location.
+///
+/// # Safety
+/// The caller owns the IRP.
+pub(crate) unsafe fn advance(irp: *mut IRP, record: &Record, call: &str) -> *mut IO_STACK_LOCATION {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let number = (*irp).CurrentLocation;
+        if number <= 1 {
+            violation(
+                &rules::IRP_NO_STACK,
+                format_args!("{call} with {irp:p}, which has {} stack locations and none left", (*irp).StackCount),
+            );
+        }
+        if (*irp).CancelRoutine.is_some() {
+            violation(&rules::IRP_FORWARD_CANCEL_ROUTINE, format_args!("{call} with {irp:p}"));
+        }
+        record.state.fetch_or(SENT, Ordering::AcqRel);
+        complete::note_forwarded(record, number);
+        (*irp).CurrentLocation = number - 1;
+        let next = (*irp).Overlay.CurrentStackLocation.sub(1);
+        (*irp).Overlay.CurrentStackLocation = next;
+        next
+    }
+}
+
+/// The WSK provider takes an IRP from a driver: it must not be in flight there, have a stack location left and, if a driver
+/// allocated it, a completion routine for every outcome. Marks it pending and takes the stack location.
+///
+/// # Safety
+/// `irp` is what a driver passed, and is left alone by it until completion.
+pub(crate) unsafe fn provider_accept(irp: *mut IRP, call: &'static str) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let record = record(irp, call);
+        if record.state.fetch_or(AT_PROVIDER, Ordering::AcqRel) & AT_PROVIDER != 0 {
+            violation(&rules::IRP_SENT_TWICE, format_args!("{call} with {irp:p}, which another WSK call has"));
+        }
+        let sent_by_owner = (*irp).CurrentLocation > (*irp).StackCount;
+        let next = advance(irp, record, call);
+        const ALWAYS: u8 = SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL;
+        if sent_by_owner
+            && record.request.is_none()
+            && ((*next).CompletionRoutine.is_none() || (*next).Control & ALWAYS != ALWAYS)
+        {
+            violation(
+                &rules::IRP_COMPLETION_ROUTINE,
+                format_args!("{call} with {irp:p}, whose completion routine is for {:#x}", (*next).Control),
+            );
+        }
+        (*next).DeviceObject = null_mut();
+        (*next).Control |= SL_PENDING_RETURNED;
+    }
+}
+
+/// Completes an IRP that the provider accepted: runs the completion routines on the calling thread, at its IRQL.
+///
+/// # Safety
+/// The IRP was accepted and not completed.
+pub(crate) unsafe fn provider_complete(irp: *mut IRP, status: NTSTATUS, information: usize) {
+    let call = "IofCompleteRequest by the WSK provider";
+    let _call = require_irql(call, DISPATCH_LEVEL);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let record = record(irp, call);
+        if record.state.fetch_and(!AT_PROVIDER, Ordering::AcqRel) & AT_PROVIDER == 0 {
+            violation(&rules::IRP_COMPLETED_TWICE, format_args!("{call} of {irp:p}, which it does not have"));
+        }
+        (*irp).IoStatus = IO_STATUS_BLOCK { Status: status, Information: information };
+        complete::complete(irp, call);
+    }
+}
+
+/// Asks for cancellation of an IRP; says whether a cancel routine was called.
+///
+/// # Safety
+/// The IRP stays allocated until the call returns or its cancel routine has run.
+pub(crate) unsafe fn cancel(irp: *mut IRP) -> bool {
+    // SAFETY: the caller's promise; the cancel lock is the kernel's. After the routine ran the IRP may be gone.
+    unsafe {
+        record(irp, "IoCancelIrp");
+        let lock = system().cancel_lock.as_ptr();
+        let irql = spinlock::acquire_raise(lock);
+        AtomicU8::from_ptr(&raw mut (*irp).Cancel).store(TRUE, Ordering::Release);
+        // Who sets a cancel routine looks at the flag after: one of the two sees the other.
+        fence(Ordering::SeqCst);
+        let field = AtomicPtr::from_ptr((&raw mut (*irp).CancelRoutine).cast::<*mut std::ffi::c_void>());
+        let routine = field.swap(null_mut(), Ordering::AcqRel);
+        if routine.is_null() {
+            spinlock::release_lower(lock, irql);
+            return false;
+        }
+        let routine = std::mem::transmute::<*mut std::ffi::c_void, PDRIVER_CANCEL>(routine);
+        (*irp).CancelIrql = irql;
+        let at_top = (*irp).CurrentLocation > (*irp).StackCount;
+        let device = if at_top { null_mut() } else { (*(*irp).Overlay.CurrentStackLocation).DeviceObject };
+        let owner = if at_top { current().driver.get() } else { crate::device::driver_of(device) };
+        verifier::call_cancel_routine(owner, irql, || routine(device, irp));
+        true
+    }
+}
+
+/// The first IRP in flight with a completion routine of the driver, as text.
+pub(crate) fn in_flight_with_routine_of(driver: Slot) -> Option<String> {
+    let blocks = (0..Slot::COUNT).flat_map(|slot| pool::live(Kind::Irp, Slot::from_index(slot)));
+    blocks.into_iter().find_map(|address| {
+        let record = address as *mut Record;
+        // SAFETY: a live block of this kind is an IRP. Others may still use it: the fields read here are either constant
+        // or belong to locations above the current one, which change only when it is completed.
+        unsafe {
+            if (*record).state.load(Ordering::Acquire) & SENT == 0 {
+                return None;
+            }
+            let irp = &raw mut (*record).irp;
+            let stack_count = (*irp).StackCount;
+            ((*irp).CurrentLocation..=stack_count).find_map(|number| {
+                let place = location(irp, number);
+                let above = if number == stack_count {
+                    (*record).owner
+                } else {
+                    crate::device::driver_of((*location(irp, number + 1)).DeviceObject)
+                };
+                ((*place).CompletionRoutine.is_some() && above == driver)
+                    .then(|| format!("the IRP at {irp:p} is in flight with a completion routine of the driver"))
+            })
+        }
+    })
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoAllocateIrp(StackSize: i8, _ChargeQuota: BOOLEAN) -> *mut IRP {
+    let _call = require_irql("IoAllocateIrp", DISPATCH_LEVEL);
+    stats::count(&system().counters.irps);
+    if StackSize < 0 || StackSize == i8::MAX || fault::fails() {
+        return null_mut();
+    }
+    allocate(StackSize, None)
+}
+
+/// # Safety
+/// `Irp` is an IRP of the caller's that is not used after.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoFreeIrp(Irp: *mut IRP) {
+    let _call = require_irql("IoFreeIrp", DISPATCH_LEVEL);
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_idle(Irp, record(Irp, "IoFreeIrp"), &rules::IRP_FREE_IN_FLIGHT, "IoFreeIrp");
+        release(Irp);
+    }
+}
+
+/// # Safety
+/// `Irp` is an IRP of the caller's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoReuseIrp(Irp: *mut IRP, Status: NTSTATUS) {
+    let _call = require_irql("IoReuseIrp", DISPATCH_LEVEL);
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_idle(Irp, record(Irp, "IoReuseIrp"), &rules::IRP_REUSE_IN_FLIGHT, "IoReuseIrp");
+        initialize(Irp, (*Irp).StackCount, (*Irp).AllocationFlags);
+        (*Irp).IoStatus.Status = Status;
+    }
+}
+
+/// # Safety
+/// `Irp` stays allocated until the call returns or its cancel routine has run.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoCancelIrp(Irp: *mut IRP) -> BOOLEAN {
+    let _call = require_irql("IoCancelIrp", DISPATCH_LEVEL);
+    debug_assert!(cpu::irql() <= DISPATCH_LEVEL);
+    // SAFETY: the caller's promise.
+    unsafe { BOOLEAN::from(cancel(Irp)) }
+}

@@ -1,0 +1,188 @@
+//! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
+
+use crate::driver::{self, Loaded};
+use crate::file::{self, File};
+use crate::pool;
+use crate::stats::Stats;
+use crate::system::{self, Sink, system};
+use crate::{cpu, debug, wsk};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use wsk_sys::{NTSTATUS, PDRIVER_INITIALIZE};
+
+/// What a kernel is started with.
+pub(crate) struct Config {
+    pub(crate) processors: u32,
+    pub(crate) os_build: u32,
+    pub(crate) sink: Sink,
+    pub(crate) wsk: wsk::Config,
+}
+
+/// Settings of a kernel to start.
+#[must_use = "a kernel runs from `start` on"]
+pub struct Builder {
+    config: Config,
+}
+
+impl Builder {
+    /// Number of processors, 1 to 64. Default: 2.
+    pub fn processors(mut self, processors: u32) -> Builder {
+        assert!((1..=64).contains(&processors), "a kernel has 1 to 64 processors");
+        self.config.processors = processors;
+        self
+    }
+
+    /// Build number of the simulated Windows 10 or later. Default: 19045.
+    pub fn os_build(mut self, build: u32) -> Builder {
+        self.config.os_build = build;
+        self
+    }
+
+    /// Where debug output of drivers goes, line by line, at any IRQL. Default: standard error.
+    pub fn debug_sink(mut self, sink: impl Fn(&str) + Send + Sync + 'static) -> Builder {
+        self.config.sink = Box::new(sink);
+        self
+    }
+
+    /// How the WSK provider behaves; its `os_build` is the kernel's.
+    pub fn wsk(mut self, config: wsk::Config) -> Builder {
+        self.config.wsk = config;
+        self
+    }
+
+    /// Starts the kernel. Waits until an earlier one of this process is shut down.
+    pub fn start(self) -> Kernel {
+        system::start(self.config);
+        Kernel { drivers: Mutex::new(Vec::new()) }
+    }
+}
+
+/// The running kernel; one at a time in a process. Dropping it unloads what is loaded and shuts it down.
+pub struct Kernel {
+    drivers: Mutex<Vec<Weak<Slot>>>,
+}
+
+/// A loaded driver, until somebody unloads it.
+type Slot = Mutex<Option<Loaded>>;
+
+impl Kernel {
+    /// The default settings.
+    pub fn builder() -> Builder {
+        Builder {
+            config: Config { processors: 2, os_build: 19045, sink: debug::default_sink(), wsk: wsk::Config::default() },
+        }
+    }
+
+    /// Loads a driver: calls its DriverEntry on a system thread at PASSIVE_LEVEL. A driver whose entry fails is checked as
+    /// after an unload.
+    pub fn load(&self, name: &str, entry: PDRIVER_INITIALIZE) -> Result<Driver, NTSTATUS> {
+        let before = self.stats();
+        let loaded = Arc::new(Mutex::new(Some(driver::load(name, entry)?)));
+        self.drivers.lock().push(Arc::downgrade(&loaded));
+        Ok(Driver { loaded, before })
+    }
+
+    /// Opens a device by a path such as `\\.\TfoProbe`. Errors: those of the path, and what the driver answers.
+    pub fn open(&self, path: &str) -> Result<File, NTSTATUS> {
+        file::open(path)
+    }
+
+    /// What happened since the start.
+    pub fn stats(&self) -> Stats {
+        let (live_blocks, live_bytes) = pool::live_totals();
+        Stats {
+            injected_failures: system().faults.injected.load(std::sync::atomic::Ordering::Relaxed),
+            live_blocks: live_blocks as u64,
+            live_bytes: live_bytes as u64,
+            ..system().counters.read()
+        }
+    }
+
+    /// Makes the n-th allocation from now on fail (1 is the next); `None` takes that back. Counted are ExAllocatePoolWithTag,
+    /// ExAllocatePool2, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and
+    /// IoCreateDevice.
+    pub fn fail_allocation(&self, n: Option<u64>) {
+        system().faults.plan(n);
+    }
+
+    /// Unloads what is loaded, checks that the host program left nothing behind, and ends the kernel.
+    pub fn shutdown(self) {}
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        cpu::processor();
+        for driver in self.drivers.get_mut().drain(..) {
+            unload(driver.upgrade());
+        }
+        system::shutdown();
+    }
+}
+
+/// Unloads a driver, unless that was done. A driver without DriverUnload stays loaded, as on Windows.
+fn unload(driver: Option<Arc<Slot>>) {
+    let Some(driver) = driver else { return };
+    let loaded = driver.lock().take();
+    if let Some(loaded) = loaded
+        && loaded.has_unload()
+    {
+        loaded.unload();
+    }
+}
+
+/// A loaded driver. Dropping it unloads it.
+pub struct Driver {
+    loaded: Arc<Slot>,
+    before: Stats,
+}
+
+impl Driver {
+    /// Waits until no handle to the driver's devices is open, calls DriverUnload on a system thread at PASSIVE_LEVEL, and
+    /// makes the checks of an unload. Panics if the driver has no DriverUnload.
+    pub fn unload(self) -> LoadReport {
+        let loaded = self.loaded.lock().take();
+        if let Some(loaded) = loaded {
+            loaded.unload();
+        }
+        let after = system().counters.read();
+        LoadReport {
+            pool_allocations: after.pool_allocations - self.before.pool_allocations,
+            irps: after.irps - self.before.irps,
+            mdls: after.mdls - self.before.mdls,
+            work_items: after.work_items - self.before.work_items,
+            completion_contexts: after.completion_contexts - self.before.completion_contexts,
+            threads: after.threads - self.before.threads,
+            dpcs: after.dpcs - self.before.dpcs,
+            completions: after.completions - self.before.completions,
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if system::running().is_some() {
+            unload(Some(self.loaded.clone()));
+        }
+    }
+}
+
+/// What was done in the kernel between a driver's load and its unload, by whichever driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Pool allocations.
+    pub pool_allocations: u64,
+    /// IRPs allocated by drivers.
+    pub irps: u64,
+    /// MDLs allocated.
+    pub mdls: u64,
+    /// Work items allocated.
+    pub work_items: u64,
+    /// Contexts that IoSetCompletionRoutineEx allocated.
+    pub completion_contexts: u64,
+    /// System threads made.
+    pub threads: u64,
+    /// DPC routines called.
+    pub dpcs: u64,
+    /// IRPs completed.
+    pub completions: u64,
+}

@@ -1,0 +1,139 @@
+//! MDLs. The simulated machine has one address space, so an MDL's pages are its buffer's own, and a page number is an
+//! address.
+
+use crate::pool::{self, Found, Kind, PAGE};
+use crate::system::system;
+use crate::verifier::{require_irql, violation};
+use crate::{fault, irp, rules, stats};
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU16, Ordering};
+use wsk_sys::*;
+
+/// How many transfers use an MDL, in a field that is private to the kernel.
+fn transfers(mdl: *mut MDL) -> &'static AtomicU16 {
+    // SAFETY: the caller passes a valid MDL; the field is 2-aligned at offset 14 and used here only.
+    unsafe { AtomicU16::from_ptr(mdl.wrapping_byte_add(14).cast()) }
+}
+
+/// The WSK provider begins to use an MDL and those chained to it: none may be freed or built anew until [`end_transfer`].
+///
+/// # Safety
+/// `mdl` is null or a valid chain.
+pub(crate) unsafe fn begin_transfer(mut mdl: *mut MDL) {
+    while !mdl.is_null() {
+        transfers(mdl).fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        mdl = unsafe { (*mdl).Next };
+    }
+}
+
+/// Ends [`begin_transfer`]; before the IRP is completed.
+///
+/// # Safety
+/// `mdl` is the chain that the transfer began with.
+pub(crate) unsafe fn end_transfer(mut mdl: *mut MDL) {
+    while !mdl.is_null() {
+        transfers(mdl).fetch_sub(1, Ordering::Release);
+        // SAFETY: the caller's promise.
+        mdl = unsafe { (*mdl).Next };
+    }
+}
+
+/// Stops the run if the MDL is used by a transfer.
+fn check_idle(mdl: *mut MDL, call: &str) {
+    let count = transfers(mdl).load(Ordering::Acquire);
+    if count != 0 {
+        violation(&rules::MDL_IN_FLIGHT, format_args!("{call} with {mdl:p}, which {count} transfers use"));
+    }
+}
+
+/// # Safety
+/// `Irp` is null or valid.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoAllocateMdl(
+    VirtualAddress: *mut c_void,
+    Length: u32,
+    SecondaryBuffer: BOOLEAN,
+    _ChargeQuota: BOOLEAN,
+    Irp: *mut IRP,
+) -> *mut MDL {
+    let _call = require_irql("IoAllocateMdl", DISPATCH_LEVEL);
+    stats::count(&system().counters.mdls);
+    let address = VirtualAddress as usize;
+    let offset = address % PAGE;
+    let pages = (offset + Length as usize).div_ceil(PAGE);
+    let size = size_of::<MDL>() + pages * size_of::<usize>();
+    // The structure's size field has 16 bits.
+    let Ok(structure_size) = i16::try_from(size) else { return null_mut() };
+    if fault::fails() {
+        return null_mut();
+    }
+    let mdl: *mut MDL = pool::allocate(Kind::Mdl, size, 0).as_ptr().cast();
+    // SAFETY: the block is fresh and of that size; an MDL is plain data, for which zero is valid. The chain of the IRP is
+    // the caller's promise.
+    unsafe {
+        mdl.cast::<u8>().write_bytes(0, size);
+        (*mdl).Size = structure_size;
+        (*mdl).StartVa = (address - offset) as *mut c_void;
+        (*mdl).ByteOffset = offset as u32;
+        (*mdl).ByteCount = Length;
+        if !Irp.is_null() {
+            irp::record(Irp, "IoAllocateMdl");
+            let mut end = &raw mut (*Irp).MdlAddress;
+            while SecondaryBuffer != FALSE && !(*end).is_null() {
+                end = &raw mut (**end).Next;
+            }
+            *end = mdl;
+        }
+    }
+    mdl
+}
+
+/// # Safety
+/// `Mdl` is not used after.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoFreeMdl(Mdl: *mut MDL) {
+    let _call = require_irql("IoFreeMdl", DISPATCH_LEVEL);
+    let block = match pool::find(Mdl as usize) {
+        Found::Live(block) if block.kind == Kind::Mdl => block,
+        Found::Freed(block) => violation(&rules::MDL_BAD_FREE, format_args!("{Mdl:p} is freed twice: {block}")),
+        _ => violation(&rules::MDL_BAD_FREE, format_args!("{Mdl:p} is not an MDL of IoAllocateMdl")),
+    };
+    check_idle(Mdl, "IoFreeMdl");
+    pool::free(Mdl as usize, &block);
+}
+
+/// # Safety
+/// `MemoryDescriptorList` is a valid MDL.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL) {
+    let _call = require_irql("MmBuildMdlForNonPagedPool", DISPATCH_LEVEL);
+    let mdl = MemoryDescriptorList;
+    if let Found::Freed(block) = pool::find(mdl as usize) {
+        violation(&rules::MDL_BAD_FREE, format_args!("{mdl:p} was freed: {block}"));
+    }
+    check_idle(mdl, "MmBuildMdlForNonPagedPool");
+    // SAFETY: the caller's promise; the array of pages follows the MDL and was sized for its buffer.
+    unsafe {
+        let address = MmGetMdlVirtualAddress(mdl) as usize;
+        let length = (*mdl).ByteCount as usize;
+        // Memory that is no block may be a driver's image, which is resident too.
+        if let Some((start, block)) = pool::containing(address) {
+            let resident = block.freed.is_none() && block.kind == Kind::Pool { paged: false };
+            if !resident || address + length > start + block.size {
+                violation(
+                    &rules::MDL_NOT_NONPAGED,
+                    format_args!("the buffer of {mdl:p}, {length} bytes at {address:#x}, in {start:#x}: {block}"),
+                );
+            }
+        }
+        let first_page = (*mdl).StartVa as usize / PAGE;
+        let pages: *mut usize = mdl.add(1).cast();
+        for page in 0..((*mdl).ByteOffset as usize + length).div_ceil(PAGE) {
+            pages.add(page).write(first_page + page);
+        }
+        (*mdl).MappedSystemVa = address as *mut c_void;
+        (*mdl).MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
+    }
+}
