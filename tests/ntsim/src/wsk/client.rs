@@ -210,7 +210,7 @@ impl Client {
     }
 
     /// Completes an IRP whose result is known before its call returns; the result is what the call returns.
-    fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
+    pub(super) fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
         let outcome = outcome.into();
         if NT_SUCCESS(outcome.status) && self.provider.config.force_pending {
             let client = Arc::clone(self);
@@ -218,6 +218,7 @@ impl Client {
             cpu::after(cpu::pick_processor(), Duration::ZERO, Box::new(complete));
             return STATUS_PENDING;
         }
+        irp.not_pending();
         self.complete(irp, outcome);
         outcome.status
     }
@@ -292,7 +293,7 @@ pub(super) unsafe fn with_irp(
         }
         Err(status) => {
             // SAFETY: the caller's promise.
-            unsafe { Irp::accept(irp, name) }.complete(status, 0);
+            unsafe { Irp::accept(irp, name) }.refuse(status);
             status
         }
     }
@@ -352,7 +353,7 @@ unsafe extern "system" fn socket_connect(
         Ok(call) => call,
         Err(status) => {
             // SAFETY: the contract of the function type.
-            unsafe { Irp::accept(irp, name) }.complete(status, 0);
+            unsafe { Irp::accept(irp, name) }.refuse(status);
             return status;
         }
     };
@@ -427,8 +428,7 @@ fn await_list_change(client: &Arc<Client>, irp: Irp) -> NTSTATUS {
     let mut state = lock(&client.state);
     if state.deregistering || !irp.pend(client) {
         drop(state);
-        client.complete(irp, Outcome::cancelled(0));
-        return wsk_sys::STATUS_CANCELLED;
+        return client.finish(irp, Outcome::cancelled(0));
     }
     state.list_changes.push(irp);
     STATUS_PENDING

@@ -61,6 +61,7 @@ impl Socket {
                 }
             }
         };
+        irp.not_pending();
         self.conclude_connect(state, connect, result)
     }
 
@@ -69,7 +70,7 @@ impl Socket {
         match self.bind(local) {
             Ok(()) => self.connect(irp, remote, None, true),
             Err(status) => {
-                self.complete(irp, Err(status).into());
+                let status = self.finish(irp, Err(status));
                 self.discard();
                 status
             }

@@ -87,7 +87,7 @@ impl Lookup {
         if client.provider().config.cancel_ignored || irp.pend(&lookup) {
             return Some(lookup);
         }
-        client.complete(irp, Outcome::cancelled(0));
+        client.finish(irp, Outcome::cancelled(0));
         None
     }
 
@@ -214,9 +214,8 @@ pub(super) unsafe extern "system" fn get_name_info(
 }
 
 /// Completes with an error inside the call.
-fn refuse(client: &Client, irp: Irp, status: NTSTATUS) -> NTSTATUS {
-    client.complete(irp, Outcome { status, information: status as u32 as usize });
-    status
+fn refuse(client: &Arc<Client>, irp: Irp, status: NTSTATUS) -> NTSTATUS {
+    client.finish(irp, Outcome { status, information: status as u32 as usize })
 }
 
 /// Reads what is asked for.

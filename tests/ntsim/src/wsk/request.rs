@@ -10,7 +10,8 @@ use crate::irp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use wsk_sys::{
-    DEVICE_OBJECT, FALSE, IRP, IoReleaseCancelSpinLock, IoSetCancelRoutine, NTSTATUS, PDRIVER_CANCEL, STATUS_CANCELLED,
+    DEVICE_OBJECT, FALSE, IRP, IoGetCurrentIrpStackLocation, IoReleaseCancelSpinLock, IoSetCancelRoutine, NTSTATUS,
+    PDRIVER_CANCEL, SL_PENDING_RETURNED, STATUS_CANCELLED,
 };
 
 /// What the cancel routine of a pending IRP calls, with no lock held.
@@ -44,6 +45,19 @@ impl Irp {
         // SAFETY: accepted and not completed. Each IRP is completed once since the exchange of its cancel routine, and
         // the removal from its queue under the lock, have one winner.
         unsafe { irp::provider_complete(self.0, status, information) };
+    }
+
+    /// Takes the pending mark off an IRP that is completed inside its call: the mark and STATUS_PENDING go together, as a
+    /// driver that passes an IRP of its own caller through relies on.
+    pub(super) fn not_pending(self) {
+        // SAFETY: accepted and not completed, so the provider's stack location is the current one.
+        unsafe { (*IoGetCurrentIrpStackLocation(self.0)).Control &= !SL_PENDING_RETURNED };
+    }
+
+    /// Completes, inside its call, an IRP of a call that could not even find its client.
+    pub(super) fn refuse(self, status: NTSTATUS) {
+        self.not_pending();
+        self.complete(status, 0);
     }
 
     /// Makes the IRP cancellable while it waits. False if it was cancelled before: then it is the caller's to complete.

@@ -218,6 +218,7 @@ impl Socket {
             cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.release_parked()));
             return STATUS_PENDING;
         }
+        irp.not_pending();
         self.complete(irp, outcome);
         outcome.status
     }
@@ -265,6 +266,7 @@ impl Socket {
             cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.finish_close(irp)));
             return STATUS_PENDING;
         }
+        irp.not_pending();
         self.finish_close(irp);
         STATUS_SUCCESS
     }

@@ -11,7 +11,9 @@ use super::transport::Endpoint;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
-use wsk_sys::{NTSTATUS, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS};
+use wsk_sys::{
+    NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
+};
 
 /// Requests completed in one go before the lane waits for its next turn, so that one socket cannot keep a processor.
 const BUDGET: usize = 64;
@@ -85,6 +87,7 @@ impl Socket {
         if inline && let Poll::Ready(outcome) = state.attempt(&mut transfer) {
             state.lane(direction).busy = true;
             drop(state);
+            irp.not_pending();
             self.complete(irp, outcome);
             let mut state = self.lock();
             state.lane(direction).busy = false;
@@ -105,23 +108,20 @@ impl Socket {
         STATUS_PENDING
     }
 
-    /// WskDisconnect with WSK_FLAG_ABORTIVE: a reset; sends in progress are cancelled.
+    /// WskDisconnect with WSK_FLAG_ABORTIVE: a reset, which cancels what is pending.
     pub(super) fn abort(self: &Arc<Self>, irp: Irp) -> NTSTATUS {
-        let (result, endpoint) = {
-            let mut state = self.lock();
-            let result = state.connected();
-            let endpoint = if result.is_ok() {
-                state.kill(STATUS_CONNECTION_ABORTED);
-                state.endpoint.take()
-            } else {
-                None
-            };
-            (result, endpoint)
-        };
+        let mut state = self.lock();
+        if let Err(status) = state.connected() {
+            drop(state);
+            return self.finish(irp, Err(status));
+        }
+        state.kill(STATUS_CANCELLED);
+        let endpoint = state.endpoint.take();
+        drop(state);
         // Not under the lock: this ends the endpoint's registration with the processor.
         drop(endpoint);
         self.advance_all();
-        self.finish(irp, result.map(|()| 0))
+        self.finish(irp, Ok(0))
     }
 
     /// Serves a lane as far as the network allows. True if the socket is dead or closed.
@@ -197,8 +197,10 @@ impl State {
 
     /// Tries to finish a transfer that the caller has claimed. An error of the network is the end of the socket.
     fn attempt(&mut self, transfer: &mut Transfer) -> Poll<Outcome> {
-        if let Some(status) = self.broken {
-            return Poll::Ready(Outcome { status, information: transfer.done });
+        match self.broken {
+            None => {}
+            Some(STATUS_CANCELLED) => return Poll::Ready(Outcome::cancelled(transfer.done)),
+            Some(status) => return Poll::Ready(Err(status).into()),
         }
         let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED).into()) };
         let done = &mut transfer.done;
