@@ -26,9 +26,9 @@ pub struct Builder {
 
 impl Builder {
     /// Number of processors, 1 to 64. Default: 2.
-    pub fn processors(mut self, processors: u32) -> Builder {
+    pub fn processors(mut self, processors: usize) -> Builder {
         assert!((1..=64).contains(&processors), "a kernel has 1 to 64 processors");
-        self.config.processors = processors;
+        self.config.processors = processors as u32;
         self
     }
 

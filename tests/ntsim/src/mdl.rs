@@ -64,8 +64,6 @@ pub(crate) unsafe extern "system" fn IoAllocateMdl(
     let offset = address % PAGE;
     let pages = (offset + Length as usize).div_ceil(PAGE);
     let size = size_of::<MDL>() + pages * size_of::<usize>();
-    // The structure's size field has 16 bits.
-    let Ok(structure_size) = i16::try_from(size) else { return null_mut() };
     if fault::fails() {
         return null_mut();
     }
@@ -74,7 +72,8 @@ pub(crate) unsafe extern "system" fn IoAllocateMdl(
     // the caller's promise.
     unsafe {
         mdl.cast::<u8>().write_bytes(0, size);
-        (*mdl).Size = structure_size;
+        // Of a large MDL the field holds the low bits, as on Windows.
+        (*mdl).Size = size as i16;
         (*mdl).StartVa = (address - offset) as *mut c_void;
         (*mdl).ByteOffset = offset as u32;
         (*mdl).ByteCount = Length;
@@ -110,6 +109,9 @@ pub(crate) unsafe extern "system" fn IoFreeMdl(Mdl: *mut MDL) {
 pub(crate) unsafe extern "system" fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL) {
     let _call = require_irql("MmBuildMdlForNonPagedPool", DISPATCH_LEVEL);
     let mdl = MemoryDescriptorList;
+    if mdl.is_null() {
+        violation(&rules::MDL_BAD_FREE, "MmBuildMdlForNonPagedPool with a null MDL");
+    }
     if let Found::Freed(block) = pool::find(mdl as usize) {
         violation(&rules::MDL_BAD_FREE, format_args!("{mdl:p} was freed: {block}"));
     }
