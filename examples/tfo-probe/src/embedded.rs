@@ -1,9 +1,9 @@
 //! The default job: a server of the probe's own on loopback, in a private network where Fast Open is switched on. For the
 //! command line when it is given no target.
 
-use crate::host;
 use crate::server::Server;
 use crate::session::Error;
+use ntsim::host;
 use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -29,10 +29,7 @@ impl Embedded {
                 notes,
                 "tfo-probe: probing the built-in server in a private network with net.ipv4.tcp_fastopen=3"
             ),
-            Err(error) => writeln!(
-                notes,
-                "tfo-probe: no private network here ({error}): probing the built-in server on this host as it is"
-            ),
+            Err(error) => writeln!(notes, "tfo-probe: {error}; probing the built-in server on this host as it is"),
         };
         let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let (servers, errors): (Vec<_>, Vec<_>) =

@@ -21,13 +21,13 @@ mod embedded;
 #[cfg(feature = "cli")]
 pub mod evidence;
 #[cfg(feature = "cli")]
-mod host;
-#[cfg(feature = "cli")]
 pub mod report;
 #[cfg(feature = "cli")]
 pub mod server;
 #[cfg(feature = "cli")]
 pub mod session;
+#[cfg(feature = "cli")]
+pub mod simulated;
 #[cfg(feature = "cli")]
 pub mod status;
 #[cfg(feature = "cli")]

@@ -1,8 +1,8 @@
 //! The server to probe against: it says in front of its echo whether data came in the SYN. For the command line's default
 //! job, for the far machine of a path that somebody wants to test, and for tests, which read its record.
 
-use crate::host;
 use crate::protocol::{SERVER_REPORT_LEN, ServerReport};
+use ntsim::host;
 use std::{
     collections::HashMap,
     io::{self, Read, Write},
@@ -21,6 +21,8 @@ use std::{
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Pause after a failed accept: what is missing (descriptors, memory) comes back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Connections with data in the SYN that may wait for the end of their handshake.
+const FAST_OPEN_QUEUE: u32 = 128;
 /// Bytes echoed at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -85,7 +87,7 @@ impl Server {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         // A server without Fast Open is still worth probing; who starts it is told.
-        let fast_open = host::listen_with_fast_open(&listener);
+        let fast_open = host::enable_fast_open(&listener, FAST_OPEN_QUEUE);
         let shared = Arc::new(Shared::default());
         let accepting = {
             let shared = Arc::clone(&shared);
@@ -208,7 +210,7 @@ fn echo_until_end(stream: &mut TcpStream, seen: &mut Connection) -> io::Result<(
             received => received?,
         };
         if start == 0 {
-            seen.syn_data = host::syn_data(stream);
+            seen.syn_data = host::syn_data_acked(stream);
             head.copy_from_slice(&ServerReport { syn_data: seen.syn_data }.to_bytes());
         }
         seen.bytes += received as u64;

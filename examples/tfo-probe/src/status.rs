@@ -1,20 +1,20 @@
 //! NTSTATUS values in words. For everything that talks to people.
 
-use std::{borrow::ToOwned, format, string::String};
-use wsk_sys::{NTSTATUS, STATUS_TABLE, StatusInfo};
-
-fn info(status: NTSTATUS) -> Option<&'static StatusInfo> {
-    STATUS_TABLE.iter().find(|info| info.value == status)
-}
+use std::{
+    format,
+    string::{String, ToString},
+};
+use wsk_async::status::NtStatus;
+use wsk_sys::NTSTATUS;
 
 /// Its name in `ntstatus.h`, or its number.
 pub fn name(status: NTSTATUS) -> String {
-    info(status).map_or_else(|| format!("0x{status:08X}"), |info| info.name.to_owned())
+    NtStatus(status).to_string()
 }
 
 /// What it means, as half a sentence.
 pub fn meaning(status: NTSTATUS) -> &'static str {
-    info(status).map_or("a status without a known meaning", |info| info.meaning)
+    NtStatus(status).meaning().unwrap_or("a status without a known meaning")
 }
 
 /// Both: `STATUS_NO_MEMORY (memory is short)`.
