@@ -10,13 +10,13 @@
 mod model;
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use model::{AtomicPtr, AtomicTagged, AtomicUsize, Cell, fence, seeded};
+pub(crate) use model::{AtomicPtr, AtomicTagged, AtomicUsize, Cell, fence, polls, seeded};
 
 pub(crate) use core::sync::atomic::Ordering;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicUsize, fence};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use product::{AtomicTagged, Cell, seeded};
+pub(crate) use product::{AtomicTagged, Cell, polls, seeded};
 
 #[cfg(not(any(loom, shuttle)))]
 mod product {
@@ -136,5 +136,11 @@ mod product {
     #[inline(always)]
     pub(crate) const fn seeded(_bug: u32) -> bool {
         false
+    }
+
+    /// The polls of one drain; a model may ask for fewer.
+    #[inline(always)]
+    pub(crate) const fn polls(usual: u32) -> u32 {
+        usual
     }
 }

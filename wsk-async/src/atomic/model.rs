@@ -1,6 +1,6 @@
 //! The facade for the models: loom's or shuttle's types, each access of which first tells the model what memory it touches.
 //!
-//! `tests/models` defines the three functions below, as it defines the kernel's: the link decides. Its pool marks freed
+//! `tests/models` defines the functions below, as it defines the kernel's: the link decides. Its pool marks freed
 //! memory, so that a use after free is found although the memory is still there; loom alone does not see one.
 
 use super::Ordering;
@@ -21,6 +21,8 @@ unsafe extern "Rust" {
     fn wsk_model_inside();
     /// Whether bug `bug` is asked for.
     fn wsk_model_seeded(bug: u32) -> bool;
+    /// Polls in one drain, if not the usual number.
+    fn wsk_model_polls() -> Option<u32>;
 }
 
 fn access<T>(field: &T) {
@@ -37,6 +39,12 @@ fn inside() {
 pub(crate) fn seeded(bug: u32) -> bool {
     // SAFETY: as above.
     unsafe { wsk_model_seeded(bug) }
+}
+
+/// See the product's.
+pub(crate) fn polls(usual: u32) -> u32 {
+    // SAFETY: as above.
+    unsafe { wsk_model_polls() }.unwrap_or(usual)
 }
 
 macro_rules! delegate {

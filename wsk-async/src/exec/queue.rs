@@ -2,7 +2,7 @@
 
 use super::pump::{DpcPump, Drive, Pump, ThreadPump};
 use super::task::{Header, Heap, VTable};
-use crate::atomic::{AtomicPtr, AtomicUsize, Cell, Ordering, seeded};
+use crate::atomic::{AtomicPtr, AtomicUsize, Cell, Ordering, polls, seeded};
 use crate::irql;
 use crate::status::{NtStatus, Result};
 use core::cell::UnsafeCell;
@@ -56,7 +56,7 @@ fn is_task(head: *mut Header) -> bool {
 /// | Q2 | remote push: signal if the head was IDLE | [`Core::push_remote`] |
 /// | Q3 | a drain begins, or its local list is empty: take what was pushed from elsewhere | [`Core::take_remote`] |
 /// | Q4 | pop, then T2 | [`Core::drain`] |
-/// | Q5 | nothing is left: head IDLE since the beginning, no RMW; else AWAKE to IDLE, or to CLOSED | [`Core::rest`] |
+/// | Q5 | nothing is left: head IDLE since the beginning (or CLOSED), no RMW; else AWAKE to IDLE, or to CLOSED | [`Core::rest`] |
 /// | Q6 | budget spent: the pump goes on by itself, as its very last act | [`Core::drain`] |
 ///
 /// After a push the task may be gone; after Q5 the executor may run elsewhere or be closed: nothing is touched.
@@ -334,7 +334,7 @@ impl Core {
     /// In the owner's context, no other drain being on.
     pub(super) unsafe fn drain<P: Pump>(&self) -> Drained {
         let deadline = if P::TIMED { now().wrapping_add(self.quota) } else { 0 };
-        let mut left = POLLS;
+        let mut left = polls(POLLS);
         self.active.set(true);
         self.take_remote();
         loop {
@@ -361,8 +361,9 @@ impl Core {
                 self.take_remote();
                 return None;
             }
-            if head == IDLE {
-                // Only local work since the beginning: nobody waits for this drain's end.
+            if head == IDLE || head == CLOSED {
+                // Only local work since the beginning: nobody waits for this drain's end. Or a bound DPC's redundant insert,
+                // overtaken by the drain that closed.
                 self.active.set(false);
                 return Some(Drained::Resting);
             }

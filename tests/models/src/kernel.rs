@@ -1,0 +1,15 @@
+//! The model kernel: defines those kernel functions that the executors and the operation block call, on the tools' threads
+//! and locks, and the hooks of wsk-async's facade over atomics.
+//!
+//! Every model thread has a context: its IRQL, its processor, its identity. Where a scenario asks for it
+//! ([`Boot::exclusive`]), code at DISPATCH_LEVEL on a processor excludes all other such code there, DPCs included.
+//! Memory that was freed stays mapped and is marked: an access to it fails the execution.
+
+mod dpc;
+pub(crate) mod irp;
+mod pool;
+mod sync;
+mod world;
+
+pub(crate) use dpc::interrupts;
+pub(crate) use world::{At, BUG, Boot, boot, context, finish, settle, spawn, with_world};

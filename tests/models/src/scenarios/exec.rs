@@ -1,0 +1,339 @@
+//! Scenarios of the executors: task, join, queue, pump and shutdown.
+
+use super::probe::{Foreign, OUTPUT, Probe};
+use super::{Bug, Scenario};
+use crate::kernel::{At, Boot, boot, finish, interrupts, spawn, with_world};
+use crate::tool::{explore, quiet};
+use std::rc::Rc;
+use std::task::Poll;
+use wsk_async::exec::{DispatchExecutor, PassiveExecutor};
+use wsk_async::status::NtStatus;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "S1", about: "two wakers by value", body: two_wakers_by_value },
+    Scenario { name: "S1r", about: "two wakers by reference", body: two_wakers_by_reference },
+    Scenario { name: "S1n", about: "two wakers, the task queued and not yet polled", body: two_wakers_not_polled },
+    Scenario { name: "S2", about: "join, a foreign waker replaced by another", body: join_with_two_wakers },
+    Scenario { name: "S3", about: "abort, wake, and the drop of a handle with a joiner", body: abort_wake_drop },
+    Scenario { name: "S4", about: "stop against a wake", body: stop_and_wake },
+    Scenario { name: "S4d", about: "stop against the drop of a waker", body: stop_and_drop },
+    Scenario { name: "S4w", about: "stop against a wake that completes", body: stop_and_completion },
+    Scenario { name: "S4b", about: "stop against a spawn from outside", body: stop_and_spawn },
+    Scenario { name: "S5", about: "budget of one poll, a task that wakes itself, a remote wake", body: budget_of_one },
+    Scenario { name: "S6", about: "an interrupt in a thread executor's list code", body: interrupt_in_list_code },
+    Scenario { name: "S7", about: "bound DPC, a local and a remote completion", body: dpc_local_and_remote },
+    Scenario { name: "S8", about: "wakes keep arriving while the task completes", body: wakes_while_completing },
+    Scenario { name: "S9", about: "shutdown of a bound DPC, with the grace period", body: dpc_shutdown },
+];
+
+pub(crate) const BUGS: &[Bug] = &[
+    Bug { number: 1, about: "QUEUED cleared after the poll", scenario: "S1", search: "random" },
+    Bug { number: 2, about: "wake: a load sees QUEUED and returns", scenario: "S1r", search: "loom-2" },
+    Bug { number: 3, about: "sleep published by load and store", scenario: "S1", search: "random" },
+    Bug { number: 4, about: "signal on every empty push", scenario: "S4", search: "random" },
+    Bug { number: 5, about: "the drain leaves the head IDLE", scenario: "S4", search: "random" },
+    Bug { number: 6, about: "local by thread identity, under an interrupt", scenario: "S6", search: "random" },
+    Bug { number: 8, about: "the last waker frees and destroys", scenario: "S4d", search: "random" },
+    Bug { number: 9, about: "wake by value in two steps", scenario: "S4w", search: "pct-3" },
+    Bug { number: 10, about: "executor's reference dropped though queued", scenario: "S8", search: "random" },
+    Bug { number: 11, about: "joiner's waker replaced in place", scenario: "S2", search: "random" },
+    Bug { number: 12, about: "joiner published without looking back", scenario: "S2", search: "random" },
+    Bug { number: 13, about: "joiner's slot read after the reference is gone", scenario: "S3", search: "loom-2" },
+    Bug { number: 14, about: "QUEUED not made to stick again", scenario: "S8", search: "random" },
+    Bug { number: 15, about: "PASSIVE code takes the processor's local path", scenario: "S7", search: "random" },
+    Bug { number: 33, about: "no grace period before the flush", scenario: "S9", search: "random" },
+    Bug { number: 34, about: "no flush after the grace period", scenario: "S9", search: "random" },
+];
+
+fn two_wakers_by_value() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let probe = Probe::new(2);
+    drop(probe.settle(&executor.spawner(), 2));
+    explore();
+    let threads = [0, 1].map(|flag| {
+        let (probe, waker) = (probe.clone(), probe.waker());
+        spawn(At::passive(1), move || {
+            probe.set(flag);
+            waker.wake();
+        })
+    });
+    probe.done.wait();
+    quiet();
+    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    drop(executor);
+    probe.assert_gone();
+    finish();
+}
+
+fn two_wakers_by_reference() {
+    by_reference(false);
+}
+
+fn two_wakers_not_polled() {
+    by_reference(true);
+}
+
+fn by_reference(queued: bool) {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let probe = Probe::new(2);
+    drop(probe.settle(&executor.spawner(), 2 + usize::from(queued)));
+    let first = queued.then(|| probe.waker());
+    explore();
+    if let Some(waker) = first {
+        waker.wake();
+    }
+    let threads = [0, 1].map(|flag| {
+        let (probe, waker) = (probe.clone(), probe.waker());
+        spawn(At::passive(1), move || {
+            probe.set(flag);
+            waker.wake_by_ref();
+        })
+    });
+    probe.done.wait();
+    quiet();
+    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    drop(executor);
+    probe.assert_gone();
+    finish();
+}
+
+fn join_with_two_wakers() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let probe = Probe::new(1);
+    let mut handle = probe.settle(&executor.spawner(), 1);
+    let (first, second) = (Foreign::new(), Foreign::new());
+    explore();
+    let thread = {
+        let (probe, waker) = (probe.clone(), probe.waker());
+        spawn(At::passive(1), move || {
+            probe.set(0);
+            waker.wake();
+        })
+    };
+    let mut result = first.poll(&mut handle);
+    if result.is_pending() {
+        result = second.poll(&mut handle);
+    }
+    if result.is_pending() {
+        second.woken.wait();
+        result = second.poll(&mut handle);
+    }
+    quiet();
+    let Poll::Ready(Ok(output)) = result else { panic!("woken, and not ready") };
+    assert_eq!(output.taken(), OUTPUT);
+    thread.join().expect("a thread");
+    drop(handle);
+    drop(executor);
+    first.assert_gone();
+    second.assert_gone();
+    probe.assert_gone();
+    finish();
+}
+
+fn abort_wake_drop() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let probe = Probe::new(1);
+    let mut handle = probe.settle(&executor.spawner(), 1);
+    let abort = handle.abort_handle().expect("a task that is alive");
+    let joiner = Foreign::new();
+    explore();
+    let aborting = spawn(At::passive(1), move || abort.abort());
+    let waking = {
+        let (probe, waker) = (probe.clone(), probe.waker());
+        spawn(At::passive(2), move || {
+            probe.set(0);
+            waker.wake();
+        })
+    };
+    if let Poll::Ready(Ok(output)) = joiner.poll(&mut handle) {
+        assert_eq!(output.taken(), OUTPUT);
+    }
+    drop(handle);
+    aborting.join().expect("a thread");
+    waking.join().expect("a thread");
+    quiet();
+    drop(executor);
+    joiner.assert_gone();
+    probe.assert_gone();
+    finish();
+}
+
+/// A stop while `act` uses the waker of a task that has only this one.
+fn stop_against(act: fn(Rc<Probe>, std::task::Waker)) {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let probe = Probe::new(1);
+    drop(probe.settle(&executor.spawner(), 1));
+    explore();
+    let thread = {
+        let (probe, waker) = (probe.clone(), probe.waker());
+        spawn(At::passive(1), move || act(probe, waker))
+    };
+    // Closes only once the waker is gone.
+    drop(executor.stop());
+    probe.assert_gone();
+    thread.join().expect("a thread");
+    finish();
+}
+
+fn stop_and_wake() {
+    stop_against(|_, waker| waker.wake());
+}
+
+fn stop_and_drop() {
+    stop_against(|_, waker| drop(waker));
+}
+
+fn stop_and_completion() {
+    stop_against(|probe, waker| {
+        probe.set(0);
+        waker.wake();
+    });
+}
+
+fn stop_and_spawn() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let spawner = executor.spawner();
+    let probe = Probe::new(0);
+    crate::kernel::settle();
+    explore();
+    let thread = {
+        let probe = probe.clone();
+        spawn(At::passive(1), move || match probe.spawn(&spawner, 0) {
+            Ok(handle) => drop(handle),
+            Err(error) => assert_eq!(error, NtStatus::DELETE_PENDING),
+        })
+    };
+    drop(executor.stop());
+    thread.join().expect("a thread");
+    probe.assert_gone();
+    finish();
+}
+
+fn budget_of_one() {
+    boot(Boot::threads());
+    with_world(|world| world.polls = Some(1));
+    let executor = PassiveExecutor::start().expect("an executor");
+    let (yielding, woken) = (Probe::new(1), Probe::new(1));
+    drop(yielding.settle(&executor.spawner(), 1));
+    drop(woken.settle(&executor.spawner(), 1));
+    yielding.set(0);
+    yielding.yields(2);
+    let waker = yielding.waker();
+    explore();
+    let thread = {
+        let (probe, waker) = (woken.clone(), woken.waker());
+        spawn(At::passive(1), move || {
+            probe.set(0);
+            waker.wake();
+        })
+    };
+    waker.wake();
+    yielding.done.wait();
+    woken.done.wait();
+    quiet();
+    thread.join().expect("a thread");
+    drop(executor);
+    yielding.assert_gone();
+    woken.assert_gone();
+    finish();
+}
+
+fn interrupt_in_list_code() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let (yielding, interrupted) = (Probe::new(1), Probe::new(1));
+    drop(yielding.settle(&executor.spawner(), 1));
+    drop(interrupted.settle(&executor.spawner(), 1));
+    yielding.set(0);
+    yielding.yields(1);
+    let waker = yielding.waker();
+    let fire = {
+        let (probe, waker) = (interrupted.clone(), interrupted.waker());
+        let waker = std::cell::Cell::new(Some(waker));
+        interrupts(move || {
+            probe.set(0);
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        })
+    };
+    explore();
+    let thread = spawn(At::passive(1), fire);
+    waker.wake();
+    yielding.done.wait();
+    interrupted.done.wait();
+    quiet();
+    thread.join().expect("a thread");
+    drop(executor);
+    yielding.assert_gone();
+    interrupted.assert_gone();
+    with_world(|world| world.interrupt = None);
+    finish();
+}
+
+fn dpc_local_and_remote() {
+    boot(Boot::exclusive(1));
+    let executor = DispatchExecutor::start(0).expect("an executor");
+    let probe = Probe::new(2);
+    drop(probe.settle(&executor.spawner(), 2));
+    explore();
+    // Both on the executor's processor: one in a DPC, one in a thread, which may be moved or pre-empted at any time.
+    let threads = [At::dispatch(0), At::passive(0)].into_iter().enumerate().map(|(flag, at)| {
+        let (probe, waker) = (probe.clone(), probe.waker());
+        spawn(at, move || {
+            probe.set(flag);
+            waker.wake();
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    probe.done.wait();
+    quiet();
+    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    drop(executor);
+    probe.assert_gone();
+    finish();
+}
+
+fn wakes_while_completing() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start().expect("an executor");
+    let probe = Probe::new(1);
+    drop(probe.settle(&executor.spawner(), 2));
+    probe.set(0);
+    explore();
+    let threads = [0, 1].map(|_| {
+        let waker = probe.waker();
+        spawn(At::passive(1), move || {
+            waker.wake_by_ref();
+            waker.wake();
+        })
+    });
+    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    quiet();
+    drop(executor);
+    probe.assert_gone();
+    finish();
+}
+
+fn dpc_shutdown() {
+    boot(Boot::exclusive(2));
+    let executor = DispatchExecutor::start(0).expect("an executor");
+    let probe = Probe::new(1);
+    drop(probe.settle(&executor.spawner(), 2));
+    explore();
+    let threads = [At::dispatch(0), At::dispatch(1)].map(|at| {
+        let waker = probe.waker();
+        spawn(at, move || waker.wake())
+    });
+    drop(executor.stop());
+    probe.assert_gone();
+    quiet();
+    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    finish();
+}
