@@ -25,11 +25,12 @@ fn pair(wsk: &Wsk) -> (Sock, TcpStream) {
     (socket, peer)
 }
 
-/// Ends a connection in good order, peer first.
-fn finish(socket: Sock, peer: TcpStream) {
-    drop(peer);
+/// Ends a connection in good order.
+fn finish(socket: Sock, mut peer: TcpStream) {
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(socket.receive(&Buf::room(1), 0).wait(), (STATUS_SUCCESS, 0));
     assert_eq!(socket.disconnect(None, 0).wait(), (STATUS_SUCCESS, 0));
+    std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
     socket.close();
 }
 

@@ -1,7 +1,7 @@
 //! WSK_BUF: a range of an MDL chain, checked once when a call brings it, then walked piece by piece.
 
 use super::rules;
-use crate::verifier;
+use crate::{mdl, verifier};
 use std::io::{IoSlice, IoSliceMut};
 use wsk_sys::{
     MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, MmGetMdlVirtualAddress, NTSTATUS,
@@ -11,8 +11,7 @@ use wsk_sys::{
 /// Most pieces handed to the network at once; a longer chain takes several turns.
 const PIECES: usize = 16;
 
-/// The data of a pending transfer. The driver keeps chain and pages until the IRP is completed.
-#[derive(Clone, Copy)]
+/// The data of a pending transfer. The driver keeps chain and pages until the IRP is completed; to be dropped before that.
 pub(super) struct Data {
     mdl: *mut MDL,
     offset: usize,
@@ -33,34 +32,33 @@ impl Data {
         }
         // SAFETY: the caller's promise.
         let WSK_BUF { Mdl: first, Offset: offset, Length: length } = unsafe { *buffer };
-        let data = Data { mdl: first, offset: offset as usize, length };
-        if length == 0 && first.is_null() {
-            return Ok(data);
-        }
-        if first.is_null() {
+        if first.is_null() && length > 0 {
             verifier::violation(&rules::BUFFER_RANGE, format_args!("{call}: Length {length} with a null Mdl"));
         }
+        let end = offset as usize + length;
         let mut total = 0;
         let mut mdl = first;
-        while !mdl.is_null() && (total < data.offset + length || mdl == first) {
+        while !mdl.is_null() && (total < end || mdl == first) {
             // SAFETY: the caller's promise.
             let (next, flags, bytes) = unsafe { ((*mdl).Next, (*mdl).MdlFlags, (*mdl).ByteCount as usize) };
             if flags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_PAGES_LOCKED) == 0 {
                 let detail = format_args!("{call}: the MDL at {mdl:p} has flags {flags:#x}");
                 verifier::violation(&rules::BUFFER_NOT_LOCKED, detail);
             }
-            if mdl == first && data.offset > 0 && data.offset >= bytes {
+            if mdl == first && offset > 0 && offset as usize >= bytes {
                 let detail = format_args!("{call}: Offset {offset} in a first MDL of {bytes} bytes");
                 verifier::violation(&rules::BUFFER_RANGE, detail);
             }
             total += bytes;
             mdl = next;
         }
-        if data.offset + length > total {
+        if length > 0 && end > total {
             let detail = format_args!("{call}: Offset {offset} and Length {length} in an MDL chain of {total} bytes");
             verifier::violation(&rules::BUFFER_RANGE, detail);
         }
-        Ok(data)
+        // SAFETY: the caller's promise.
+        unsafe { mdl::begin_transfer(first) };
+        Ok(Data { mdl: first, offset: offset as usize, length })
     }
 
     /// Length in bytes.
@@ -117,6 +115,13 @@ impl Data {
             }
             None
         })
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // SAFETY: `checked` began it; the request is not completed yet, so the chain is alive.
+        unsafe { mdl::end_transfer(self.mdl) };
     }
 }
 

@@ -41,7 +41,7 @@ impl Socket {
         let mut connect = Connect { request, data, sent: 0, established: false, creates_socket };
         let mut state = self.lock();
         if let Err(status) = state.may_connect() {
-            drop(state);
+            drop((state, connect));
             return self.finish(irp, Err(status));
         }
         state.phase = Phase::Connecting;
@@ -105,7 +105,8 @@ impl Socket {
         connect: Connect,
         result: Result<(), NTSTATUS>,
     ) -> NTSTATUS {
-        let irp = connect.request.irp();
+        let Connect { request, sent, creates_socket, data, .. } = connect;
+        let irp = request.irp();
         let endpoint = match result {
             Ok(()) => {
                 state.phase = Phase::Connected;
@@ -116,13 +117,13 @@ impl Socket {
                 state.endpoint.take()
             }
         };
-        drop(state);
+        drop((state, data));
         // Not under the lock: this ends the endpoint's registration with the processor.
         drop(endpoint);
-        let information = if connect.creates_socket { self.pointer() } else { connect.sent };
+        let information = if creates_socket { self.pointer() } else { sent };
         let outcome = Outcome::from(result.map(|()| information));
         self.complete(irp, outcome);
-        if connect.creates_socket && result.is_err() {
+        if creates_socket && result.is_err() {
             self.discard();
         }
         outcome.status
@@ -141,7 +142,7 @@ impl State {
 
     fn start_connect(&mut self, connect: &mut Connect, remote: &SocketAddr) -> Result<(), NTSTATUS> {
         let Some(endpoint) = &self.endpoint else { return Err(STATUS_CONNECTION_ABORTED) };
-        connect.sent = match connect.data {
+        connect.sent = match &connect.data {
             // SAFETY: the request is accepted and not completed.
             Some(data) if self.fast_open => unsafe {
                 data.with_slices(0, |slices| endpoint.connect(remote, Some(slices)))?
@@ -162,7 +163,7 @@ impl State {
                 other => return other,
             }
         }
-        match connect.data {
+        match &connect.data {
             Some(data) => transfer::send(&**endpoint, data, false, &mut connect.sent),
             None => Poll::Ready(Ok(())),
         }

@@ -215,7 +215,7 @@ unsafe extern "system" fn connect_ex(
             if flags != 0 {
                 return Err(STATUS_INVALID_PARAMETER);
             }
-            if data.is_some_and(|data| data.len() > MAX_CONNECT_DATA) {
+            if data.as_ref().is_some_and(|data| data.len() > MAX_CONNECT_DATA) {
                 return Err(STATUS_BUFFER_OVERFLOW);
             }
             Ok((remote, data))
@@ -263,8 +263,9 @@ unsafe fn get_address(
 unsafe extern "system" fn send(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        match unsafe { Data::checked(buffer, "WskSend") } {
-            _ if flags & !WSK_FLAG_NODELAY != 0 => call.finish(irp, Err(STATUS_NOT_SUPPORTED)),
+        let data = unsafe { Data::checked(buffer, "WskSend") };
+        let data = if flags & !WSK_FLAG_NODELAY == 0 { data } else { Err(STATUS_NOT_SUPPORTED) };
+        match data {
             Ok(data) => call.transfer(irp, Work::Send { data, push: flags & WSK_FLAG_NODELAY != 0 }),
             Err(status) => call.finish(irp, Err(status)),
         }
@@ -281,20 +282,17 @@ unsafe extern "system" fn receive(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = match unsafe { Data::checked(buffer, "WskReceive") } {
-            Ok(data) => data,
-            Err(status) => return call.finish(irp, Err(status)),
-        };
-        let work = match (flags, data.len()) {
-            (WSK_FLAG_DRAIN, 0) => Work::Drain,
-            (0 | WSK_FLAG_WAITALL, 0) => Work::Await,
-            (0 | WSK_FLAG_WAITALL, _) => Work::Receive { data, all: flags == WSK_FLAG_WAITALL },
-            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => {
-                return call.finish(irp, Err(STATUS_NOT_SUPPORTED));
-            }
-            _ => return call.finish(irp, Err(STATUS_INVALID_PARAMETER)),
-        };
-        call.transfer(irp, work)
+        let work = unsafe { Data::checked(buffer, "WskReceive") }.and_then(|data| match (flags, data.len()) {
+            (WSK_FLAG_DRAIN, 0) => Ok(Work::Drain),
+            (0 | WSK_FLAG_WAITALL, 0) => Ok(Work::Await),
+            (0 | WSK_FLAG_WAITALL, _) => Ok(Work::Receive { data, all: flags == WSK_FLAG_WAITALL }),
+            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => Err(STATUS_NOT_SUPPORTED),
+            _ => Err(STATUS_INVALID_PARAMETER),
+        });
+        match work {
+            Ok(work) => call.transfer(irp, work),
+            Err(status) => call.finish(irp, Err(status)),
+        }
     };
     // SAFETY: the contract of the function type.
     unsafe { with_irp("WskReceive", socket, irp, serve) }
@@ -309,14 +307,15 @@ unsafe extern "system" fn disconnect(
     let name = "WskDisconnect";
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = match unsafe { optional_data(buffer, name) } {
-            Ok(data) => data,
-            Err(status) => return call.finish(irp, Err(status)),
-        };
-        match flags {
-            0 => call.transfer(irp, Work::Disconnect { data }),
-            WSK_FLAG_ABORTIVE if buffer.is_null() => call.abort(irp),
-            _ => call.finish(irp, Err(STATUS_INVALID_PARAMETER)),
+        let data = unsafe { optional_data(buffer, name) };
+        match (data, flags) {
+            (Ok(data), 0) => call.transfer(irp, Work::Disconnect { data }),
+            (Ok(None), WSK_FLAG_ABORTIVE) if buffer.is_null() => call.abort(irp),
+            (Err(status), _) => call.finish(irp, Err(status)),
+            (Ok(data), _) => {
+                drop(data);
+                call.finish(irp, Err(STATUS_INVALID_PARAMETER))
+            }
         }
     };
     // SAFETY: the contract of the function type.

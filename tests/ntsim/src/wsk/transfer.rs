@@ -49,7 +49,6 @@ struct Transfer {
 }
 
 /// What a request asks for.
-#[derive(Clone, Copy)]
 pub(super) enum Work {
     /// Send all of the data. `push`: without waiting to fill a segment.
     Send { data: Data, push: bool },
@@ -78,7 +77,7 @@ impl Socket {
         let direction = work.direction();
         let mut state = self.lock();
         if let Err(status) = state.admit(&work) {
-            drop(state);
+            drop((state, work));
             return self.finish(irp, Err(status));
         }
         let mut transfer = Transfer { request: Request::new(irp, self), work, done: 0 };
@@ -86,7 +85,7 @@ impl Socket {
         let inline = !lane.busy && lane.queue.is_empty() && !self.config().force_pending;
         if inline && let Poll::Ready(outcome) = state.attempt(&mut transfer) {
             state.lane(direction).busy = true;
-            drop(state);
+            drop((state, transfer));
             irp.not_pending();
             self.complete(irp, outcome);
             let mut state = self.lock();
@@ -100,8 +99,9 @@ impl Socket {
             return outcome.status;
         }
         if !transfer.request.pend(self) {
-            drop(state);
-            return self.finish(irp, Outcome::cancelled(transfer.done));
+            let done = transfer.done;
+            drop((state, transfer));
+            return self.finish(irp, Outcome::cancelled(done));
         }
         state.lane(direction).queue.push_back(transfer);
         state.rearm();
@@ -204,15 +204,15 @@ impl State {
         }
         let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED).into()) };
         let done = &mut transfer.done;
-        let result = match transfer.work {
-            Work::Send { data, push } => send(&**endpoint, data, push, done),
+        let result = match &transfer.work {
+            Work::Send { data, push } => send(&**endpoint, data, *push, done),
             Work::Disconnect { data } => {
-                match data.map_or(Poll::Ready(Ok(())), |d| send(&**endpoint, d, false, done)) {
+                match data.as_ref().map_or(Poll::Ready(Ok(())), |data| send(&**endpoint, data, false, done)) {
                     Poll::Ready(Ok(())) => Poll::Ready(endpoint.shutdown().map(|()| self.sent_end = true)),
                     other => other,
                 }
             }
-            Work::Receive { data, all } => receive(&**endpoint, data, all, done, &mut self.received_end),
+            Work::Receive { data, all } => receive(&**endpoint, data, *all, done, &mut self.received_end),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
             Work::Drain => drain(&**endpoint, &mut self.received_end),
         };
@@ -231,7 +231,7 @@ impl State {
 }
 
 /// Sends the rest of the data.
-pub(super) fn send(endpoint: &dyn Endpoint, data: Data, push: bool, done: &mut usize) -> Poll<Result<(), NTSTATUS>> {
+pub(super) fn send(endpoint: &dyn Endpoint, data: &Data, push: bool, done: &mut usize) -> Poll<Result<(), NTSTATUS>> {
     while *done < data.len() {
         // SAFETY: the request is claimed and not completed.
         match unsafe { data.with_slices(*done, |slices| endpoint.send(slices, push)) } {
@@ -245,7 +245,7 @@ pub(super) fn send(endpoint: &dyn Endpoint, data: Data, push: bool, done: &mut u
 
 fn receive(
     endpoint: &dyn Endpoint,
-    data: Data,
+    data: &Data,
     all: bool,
     done: &mut usize,
     end: &mut bool,

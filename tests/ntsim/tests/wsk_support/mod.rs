@@ -6,52 +6,60 @@
 use ntsim::Kernel;
 use ntsim::wsk::Config;
 use std::ffi::c_void;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::ptr::{self, null, null_mut};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, Once};
+use std::thread;
 use std::time::Duration;
 use wsk_sys::*;
 
 /// Longest wait for anything that a test expects to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const TAG: u32 = u32::from_le_bytes(*b"Test");
 
 /// A running kernel. Only one can run in a process, so the tests of a binary take turns.
-pub struct Running {
-    kernel: Option<Kernel>,
+pub(crate) struct Running {
+    _kernel: Kernel,
     _turn: MutexGuard<'static, ()>,
 }
 
 /// Starts a kernel with two processors.
-pub fn kernel(config: Config) -> Running {
+pub(crate) fn kernel(config: Config) -> Running {
     static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    Running { kernel: Some(Kernel::builder().processors(2).os_build(config.os_build).wsk(config).start()), _turn: turn }
+    let turn = TURN.lock().unwrap();
+    panics_are_final();
+    Running { _kernel: Kernel::builder().processors(2).os_build(config.os_build).wsk(config).start(), _turn: turn }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // A failed test has left things open, which would hide its message behind a report of the verifier.
-        if std::thread::panicking() {
+/// Makes a panic the end of the process: a failed test has left requests and sockets open, and a kernel that never ends
+/// would keep the other tests waiting.
+fn panics_are_final() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            // Not a macro: its output would be captured, and lost with the process.
+            let trace = std::backtrace::Backtrace::capture();
+            let _ =
+                writeln!(std::io::stderr().lock(), "\n{}: {panic}\n{trace}", thread::current().name().unwrap_or("?"));
             std::process::exit(101);
-        }
-        drop(self.kernel.take());
-    }
+        }));
+    });
 }
 
 /// The client table that every test registers with.
-pub static CLIENT_DISPATCH: WSK_CLIENT_DISPATCH =
+pub(crate) static CLIENT_DISPATCH: WSK_CLIENT_DISPATCH =
     WSK_CLIENT_DISPATCH { Version: WSK_VERSION_1_0, Reserved: 0, WskClientEvent: None };
 
 /// A registration with a captured provider.
-pub struct Wsk {
-    pub registration: Box<WSK_REGISTRATION>,
-    pub npi: WSK_PROVIDER_NPI,
+pub(crate) struct Wsk {
+    pub(crate) registration: Box<WSK_REGISTRATION>,
+    pub(crate) npi: WSK_PROVIDER_NPI,
 }
 
 /// A registration block as a driver declares it.
-pub fn block() -> Box<WSK_REGISTRATION> {
+pub(crate) fn block() -> Box<WSK_REGISTRATION> {
     Box::new(WSK_REGISTRATION {
         ReservedRegistrationState: 0,
         ReservedRegistrationContext: null_mut(),
@@ -60,17 +68,17 @@ pub fn block() -> Box<WSK_REGISTRATION> {
 }
 
 /// Room for what a capture gives.
-pub const NO_NPI: WSK_PROVIDER_NPI = WSK_PROVIDER_NPI { Client: null_mut(), Dispatch: null() };
+pub(crate) const NO_NPI: WSK_PROVIDER_NPI = WSK_PROVIDER_NPI { Client: null_mut(), Dispatch: null() };
 
 /// Registers; the caller deregisters.
-pub fn register(block: &mut WSK_REGISTRATION) -> NTSTATUS {
+pub(crate) fn register(block: &mut WSK_REGISTRATION) -> NTSTATUS {
     let mut npi = WSK_CLIENT_NPI { ClientContext: null_mut(), Dispatch: &CLIENT_DISPATCH };
     // SAFETY: all arguments are valid; the block is boxed.
     unsafe { WskRegister(&mut npi, block) }
 }
 
 impl Wsk {
-    pub fn new() -> Wsk {
+    pub(crate) fn new() -> Wsk {
         let mut registration = block();
         assert_eq!(register(&mut registration), STATUS_SUCCESS);
         let mut npi = NO_NPI;
@@ -80,13 +88,13 @@ impl Wsk {
         Wsk { registration, npi }
     }
 
-    pub fn dispatch(&self) -> &'static WSK_PROVIDER_DISPATCH {
+    pub(crate) fn dispatch(&self) -> &'static WSK_PROVIDER_DISPATCH {
         // SAFETY: captured, and the provider's table is a static.
         unsafe { &*self.npi.Dispatch }
     }
 
     /// WskSocket, as started.
-    pub fn start_socket(&self, family: u16, flags: u32) -> Op {
+    pub(crate) fn start_socket(&self, family: u16, flags: u32) -> Op {
         // SAFETY: the IRP is the operation's.
         Op::start(|irp| unsafe {
             (self.dispatch().WskSocket)(
@@ -106,21 +114,21 @@ impl Wsk {
     }
 
     /// A connection socket of a family.
-    pub fn socket(&self, family: u16) -> Sock {
+    pub(crate) fn socket(&self, family: u16) -> Sock {
         let (status, information) = self.start_socket(family, WSK_FLAG_CONNECTION_SOCKET).wait();
         assert_eq!(status, STATUS_SUCCESS);
         Sock(information as *mut WSK_SOCKET)
     }
 
     /// A connection socket bound to the wildcard address.
-    pub fn bound(&self, family: u16) -> Sock {
+    pub(crate) fn bound(&self, family: u16) -> Sock {
         let socket = self.socket(family);
         assert_eq!(socket.bind(&Address::wildcard(family)).status(), STATUS_SUCCESS);
         socket
     }
 
     /// A socket connected to an address.
-    pub fn connected(&self, to: SocketAddr) -> Sock {
+    pub(crate) fn connected(&self, to: SocketAddr) -> Sock {
         let socket = self.bound(if to.is_ipv4() { AF_INET } else { AF_INET6 });
         assert_eq!(socket.connect(&Address::from(to)).status(), STATUS_SUCCESS);
         socket
@@ -129,36 +137,34 @@ impl Wsk {
 
 impl Drop for Wsk {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: registered and captured in `new`.
-            unsafe {
-                WskReleaseProviderNPI(&mut *self.registration);
-                WskDeregister(&mut *self.registration);
-            }
+        // SAFETY: registered and captured in `new`.
+        unsafe {
+            WskReleaseProviderNPI(&mut *self.registration);
+            WskDeregister(&mut *self.registration);
         }
     }
 }
 
 /// A SOCKADDR of either family.
 #[derive(Clone, Copy)]
-pub struct Address(pub SOCKADDR_STORAGE);
+pub(crate) struct Address(pub(crate) SOCKADDR_STORAGE);
 
 impl Address {
-    pub fn wildcard(family: u16) -> Address {
+    pub(crate) fn wildcard(family: u16) -> Address {
         let mut storage = SOCKADDR_STORAGE::ZERO;
         storage.ss_family = family;
         Address(storage)
     }
 
-    pub fn none() -> Address {
+    pub(crate) fn none() -> Address {
         Address(SOCKADDR_STORAGE::ZERO)
     }
 
-    pub fn raw(&self) -> *mut SOCKADDR {
+    pub(crate) fn raw(&self) -> *mut SOCKADDR {
         ptr::from_ref(&self.0).cast_mut().cast()
     }
 
-    pub fn get(&self) -> SocketAddr {
+    pub(crate) fn get(&self) -> SocketAddr {
         let b = &self.0.ss_bytes;
         let port = u16::from_be_bytes([b[0], b[1]]);
         match self.0.ss_family {
@@ -189,20 +195,20 @@ impl From<SocketAddr> for Address {
 
 /// What an operation's completion routine has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    pub status: NTSTATUS,
-    pub information: usize,
-    pub irql: KIRQL,
-    pub pending_returned: bool,
+pub(crate) struct Completion {
+    pub(crate) status: NTSTATUS,
+    pub(crate) information: usize,
+    pub(crate) irql: KIRQL,
+    pub(crate) pending_returned: bool,
     /// Number of this completion among all of the process.
-    pub order: u32,
+    pub(crate) order: u32,
 }
 
 /// One request: an IRP of its own, and what became of it.
-pub struct Op {
+pub(crate) struct Op {
     shared: Box<Shared>,
     /// What the call returned.
-    pub returned: NTSTATUS,
+    pub(crate) returned: NTSTATUS,
 }
 
 struct Shared {
@@ -233,12 +239,12 @@ unsafe extern "system" fn on_complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP
 }
 
 impl Op {
-    pub fn start(call: impl FnOnce(*mut IRP) -> NTSTATUS) -> Op {
+    pub(crate) fn start(call: impl FnOnce(*mut IRP) -> NTSTATUS) -> Op {
         Op::start_cancelled_if(false, call)
     }
 
     /// As [`start`](Self::start), with an IRP that was cancelled before it was sent.
-    pub fn start_cancelled_if(cancelled: bool, call: impl FnOnce(*mut IRP) -> NTSTATUS) -> Op {
+    pub(crate) fn start_cancelled_if(cancelled: bool, call: impl FnOnce(*mut IRP) -> NTSTATUS) -> Op {
         // SAFETY: the arguments are plain numbers.
         let irp = unsafe { IoAllocateIrp(1, FALSE) };
         assert!(!irp.is_null());
@@ -256,16 +262,16 @@ impl Op {
     }
 
     /// What became of it, if it is completed.
-    pub fn completion(&self) -> Option<Completion> {
+    pub(crate) fn completion(&self) -> Option<Completion> {
         *self.shared.completion.lock().unwrap()
     }
 
-    pub fn pending(&self) -> bool {
+    pub(crate) fn pending(&self) -> bool {
         self.completion().is_none()
     }
 
     /// Waits for the completion.
-    pub fn wait_full(&self) -> Completion {
+    pub(crate) fn wait_full(&self) -> Completion {
         let waiting = self.shared.completion.lock().unwrap();
         let (completion, _) = self.shared.completed.wait_timeout_while(waiting, PATIENCE, |c| c.is_none()).unwrap();
         let completion = completion.expect("the request is completed in time");
@@ -279,101 +285,96 @@ impl Op {
     }
 
     /// Status and information.
-    pub fn wait(&self) -> (NTSTATUS, usize) {
+    pub(crate) fn wait(&self) -> (NTSTATUS, usize) {
         let completion = self.wait_full();
         (completion.status, completion.information)
     }
 
-    pub fn status(&self) -> NTSTATUS {
+    pub(crate) fn status(&self) -> NTSTATUS {
         self.wait().0
     }
 
     /// IoCancelIrp: whether a cancel routine was called.
-    pub fn cancel(&self) -> bool {
+    pub(crate) fn cancel(&self) -> bool {
         // SAFETY: the IRP lives as long as the operation.
         unsafe { IoCancelIrp(self.shared.irp) != FALSE }
     }
 
-    pub fn irp(&self) -> *mut IRP {
+    pub(crate) fn irp(&self) -> *mut IRP {
         self.shared.irp
     }
 }
 
 impl Drop for Op {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.wait_full();
-            // SAFETY: completed, and nobody else uses it. The routine may still hold the lock's guard.
-            unsafe {
-                drop(self.shared.completion.lock().unwrap());
-                IoFreeIrp(self.shared.irp);
-            }
-        }
+        self.wait_full();
+        // SAFETY: completed, and nobody else uses it.
+        unsafe { IoFreeIrp(self.shared.irp) };
     }
 }
 
 /// A socket of the provider. Closed by hand: that is under test.
 #[derive(Clone, Copy)]
-pub struct Sock(pub *mut WSK_SOCKET);
+pub(crate) struct Sock(pub(crate) *mut WSK_SOCKET);
 
 // SAFETY: the provider's sockets are used from any thread.
 unsafe impl Send for Sock {}
 
 impl Sock {
-    pub fn table(self) -> &'static WSK_PROVIDER_CONNECTION_DISPATCH {
+    pub(crate) fn table(self) -> &'static WSK_PROVIDER_CONNECTION_DISPATCH {
         // SAFETY: a connection socket of the provider.
         unsafe { &*(*self.0).Dispatch.cast() }
     }
 
-    pub fn bind(self, to: &Address) -> Op {
+    pub(crate) fn bind(self, to: &Address) -> Op {
         // SAFETY: the IRP is the operation's, the address outlives the call.
         Op::start(|irp| unsafe { (self.table().WskBind)(self.0, to.raw(), 0, irp) })
     }
 
-    pub fn connect(self, to: &Address) -> Op {
+    pub(crate) fn connect(self, to: &Address) -> Op {
         // SAFETY: as in `bind`.
         Op::start(|irp| unsafe { (self.table().WskConnect)(self.0, to.raw(), 0, irp) })
     }
 
-    pub fn connect_ex(self, to: &Address, data: Option<&Buf>) -> Op {
+    pub(crate) fn connect_ex(self, to: &Address, data: Option<&Buf>) -> Op {
         let mut buffer = data.map(Buf::wsk_buf);
         let buffer = buffer.as_mut().map_or(null_mut(), ptr::from_mut);
         // SAFETY: as in `bind`; the data outlives the operation.
         Op::start(|irp| unsafe { (self.table().WskConnectEx)(self.0, to.raw(), buffer, 0, irp) })
     }
 
-    pub fn send(self, data: &Buf) -> Op {
+    pub(crate) fn send(self, data: &Buf) -> Op {
         // SAFETY: as in `connect_ex`.
         Op::start(|irp| unsafe { (self.table().WskSend)(self.0, &mut data.wsk_buf(), 0, irp) })
     }
 
-    pub fn receive(self, into: &Buf, flags: u32) -> Op {
+    pub(crate) fn receive(self, into: &Buf, flags: u32) -> Op {
         // SAFETY: as in `connect_ex`.
         Op::start(|irp| unsafe { (self.table().WskReceive)(self.0, &mut into.wsk_buf(), flags, irp) })
     }
 
     /// A receive with a buffer of no bytes.
-    pub fn receive_nothing(self, flags: u32) -> Op {
+    pub(crate) fn receive_nothing(self, flags: u32) -> Op {
         let mut buffer = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 };
         // SAFETY: as in `bind`.
         Op::start(|irp| unsafe { (self.table().WskReceive)(self.0, &mut buffer, flags, irp) })
     }
 
-    pub fn disconnect(self, data: Option<&Buf>, flags: u32) -> Op {
+    pub(crate) fn disconnect(self, data: Option<&Buf>, flags: u32) -> Op {
         let mut buffer = data.map(Buf::wsk_buf);
         let buffer = buffer.as_mut().map_or(null_mut(), ptr::from_mut);
         // SAFETY: as in `connect_ex`.
         Op::start(|irp| unsafe { (self.table().WskDisconnect)(self.0, buffer, flags, irp) })
     }
 
-    pub fn local_address(self) -> Result<SocketAddr, NTSTATUS> {
+    pub(crate) fn local_address(self) -> Result<SocketAddr, NTSTATUS> {
         let address = Address::none();
         // SAFETY: as in `bind`.
         let op = Op::start(|irp| unsafe { (self.table().WskGetLocalAddress)(self.0, address.raw(), irp) });
         if op.status() == STATUS_SUCCESS { Ok(address.get()) } else { Err(op.status()) }
     }
 
-    pub fn remote_address(self) -> Result<SocketAddr, NTSTATUS> {
+    pub(crate) fn remote_address(self) -> Result<SocketAddr, NTSTATUS> {
         let address = Address::none();
         // SAFETY: as in `bind`.
         let op = Op::start(|irp| unsafe { (self.table().WskGetRemoteAddress)(self.0, address.raw(), irp) });
@@ -381,7 +382,7 @@ impl Sock {
     }
 
     /// WskControlSocket with an IRP and one value in and out.
-    pub fn control<I: Copy, O: Copy>(
+    pub(crate) fn control<I: Copy, O: Copy>(
         self,
         kind: WSK_CONTROL_SOCKET_TYPE,
         level: u32,
@@ -401,11 +402,11 @@ impl Sock {
         .wait()
     }
 
-    pub fn set(self, level: u32, option: u32, value: u32) -> NTSTATUS {
+    pub(crate) fn set(self, level: u32, option: u32, value: u32) -> NTSTATUS {
         self.control(WskSetOption, level, option, Some(value), None::<&mut u32>).0
     }
 
-    pub fn get(self, level: u32, option: u32) -> Result<u32, NTSTATUS> {
+    pub(crate) fn get(self, level: u32, option: u32) -> Result<u32, NTSTATUS> {
         let mut value = 0;
         match self.control(WskGetOption, level, option, None::<u32>, Some(&mut value)) {
             (STATUS_SUCCESS, 4) => Ok(value),
@@ -414,43 +415,45 @@ impl Sock {
         }
     }
 
-    pub fn start_close(self) -> Op {
+    pub(crate) fn start_close(self) -> Op {
         // SAFETY: as in `bind`.
         Op::start(|irp| unsafe { (self.table().Basic.WskCloseSocket)(self.0, irp) })
     }
 
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         assert_eq!(self.start_close().wait(), (STATUS_SUCCESS, 0));
     }
 }
 
 /// Non-paged pool behind a chain of MDLs, which a WSK_BUF describes from an offset on.
-pub struct Buf {
+pub(crate) struct Buf {
     pieces: Vec<(*mut u8, usize)>,
     mdls: Vec<*mut MDL>,
     offset: usize,
 }
 
 impl Buf {
-    /// One MDL with the bytes.
-    pub fn new(bytes: &[u8]) -> Buf {
-        Buf::chain(&[bytes], 0)
+    /// The bytes, in as many MDLs as it takes.
+    pub(crate) fn new(bytes: &[u8]) -> Buf {
+        Buf::chain(&bytes.chunks(4 << 20).collect::<Vec<_>>(), 0)
     }
 
     /// Room for `length` bytes.
-    pub fn room(length: usize) -> Buf {
+    pub(crate) fn room(length: usize) -> Buf {
         Buf::new(&vec![0xAA; length])
     }
 
     /// A chain with an MDL for each piece, described from `offset` in the first on.
-    pub fn chain(pieces: &[&[u8]], offset: usize) -> Buf {
+    pub(crate) fn chain(pieces: &[&[u8]], offset: usize) -> Buf {
         let mut buf = Buf { pieces: Vec::new(), mdls: Vec::new(), offset };
         for piece in pieces {
             // SAFETY: the pool is allocated with the size of the piece, and the MDL describes it.
             unsafe {
                 let pool = ExAllocatePoolWithTag(NonPagedPoolNx, piece.len(), TAG).cast::<u8>();
+                assert!(!pool.is_null());
                 ptr::copy_nonoverlapping(piece.as_ptr(), pool, piece.len());
                 let mdl = IoAllocateMdl(pool.cast(), piece.len() as u32, FALSE, FALSE, null_mut());
+                assert!(!mdl.is_null());
                 MmBuildMdlForNonPagedPool(mdl);
                 if let Some(last) = buf.mdls.last() {
                     (**last).Next = mdl;
@@ -462,16 +465,16 @@ impl Buf {
         buf
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(|piece| piece.1).sum::<usize>() - self.offset
     }
 
-    pub fn wsk_buf(&self) -> WSK_BUF {
+    pub(crate) fn wsk_buf(&self) -> WSK_BUF {
         WSK_BUF { Mdl: self.mdls[0], Offset: self.offset as u32, Length: self.len() }
     }
 
     /// The bytes from the offset on.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         // SAFETY: the pool is this buffer's, and no request is in flight when a test looks.
         let all = self.pieces.iter().flat_map(|(start, length)| unsafe { std::slice::from_raw_parts(*start, *length) });
         all.copied().skip(self.offset).collect()
@@ -491,15 +494,15 @@ impl Drop for Buf {
 }
 
 /// Bytes that say where they belong.
-pub fn pattern(length: usize) -> Vec<u8> {
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
 }
 
 /// Waits until a condition of another thread's holds.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
 }
