@@ -4,9 +4,8 @@
 use crate::network::{BlackHole, recorded_server};
 use crate::{Network, Scenario};
 use ntsim::Kernel;
-use std::env;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 use tfo_probe::evidence::Evidence;
 use tfo_probe::protocol::{
     IOCTL_PROBE, MAX_PAYLOAD, MAX_TARGETS, MAX_TIMEOUT_MS, MAX_TRIES, Path, REQUEST_HEADER_LEN, Request, Response,
@@ -15,16 +14,19 @@ use tfo_probe::protocol::{
 use tfo_probe::session::Probe;
 use tfo_probe::verdict::{Verdict, judge};
 use wsk_sys::{
-    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DATA_ERROR, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_REVISION_MISMATCH, STATUS_SUCCESS,
+    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DATA_ERROR, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_REVISION_MISMATCH,
+    STATUS_SUCCESS,
 };
 
-pub(crate) const SCENARIOS: [Scenario; 6] = [
+pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "malformed_requests", network: Network::Host, run: malformed_requests },
     Scenario { name: "other_control_codes", network: Network::Host, run: other_control_codes },
     Scenario { name: "system_without_connect_ex", network: Network::Private(3), run: system_without_connect_ex },
     Scenario { name: "cancelled_mid_connect", network: Network::Host, run: cancelled_mid_connect },
     Scenario { name: "abandoned_mid_connect", network: Network::Host, run: abandoned_mid_connect },
+    Scenario { name: "memory_stays_level", network: Network::Host, run: memory_stays_level },
+    Scenario { name: "every_allocation_may_fail", network: Network::Host, run: every_allocation_may_fail },
     Scenario { name: "load_probe_unload", network: Network::Private(3), run: load_probe_unload },
 ];
 
@@ -34,7 +36,8 @@ fn rounds() -> u32 {
 }
 
 fn kernel() -> Kernel {
-    Kernel::builder().processors(2).start()
+    // The driver's progress is of no interest here.
+    Kernel::builder().processors(2).debug_sink(|_| ()).start()
 }
 
 fn load(kernel: &Kernel) -> ntsim::Driver {
@@ -193,7 +196,7 @@ fn other_control_codes() {
 
 fn system_without_connect_ex() {
     let (server, record) = recorded_server();
-    let kernel = Kernel::builder().processors(2).os_build(14393).start();
+    let kernel = Kernel::builder().processors(2).os_build(14393).debug_sink(|_| ()).start();
     let driver = load(&kernel);
     let file = open(&kernel);
     let evidence = run(&file, &probe_of(server.address().port(), 3));
@@ -207,9 +210,33 @@ fn system_without_connect_ex() {
     assert!(record.iter().all(|connection| connection.bytes == 7));
 }
 
-/// Lets a varying time pass, so that many rounds end at many places.
-fn wait_a_little(round: u32) {
-    thread::sleep(Duration::from_micros(u64::from(round % 50) * 40));
+/// Waits until a request is in the middle: in every other round until its socket connects, else for a varying time, so that
+/// many rounds end at many places.
+fn wait_for_the_middle(round: u32, port: u16) {
+    if round.is_multiple_of(2) {
+        wait_until("a socket connects", || is_connecting(port));
+    } else {
+        thread::sleep(Duration::from_micros(u64::from(round % 50) * 20));
+    }
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        thread::yield_now();
+    }
+}
+
+/// Whether a socket of this network has sent a SYN to the port and waits for the answer.
+fn is_connecting(port: u16) -> bool {
+    const SYN_SENT: &str = "02";
+    let remote = format!(":{port:04X}");
+    let sockets = fs::read_to_string("/proc/self/net/tcp").expect("the system tells its sockets");
+    sockets.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [_, _, to, state, ..] if to.ends_with(&remote) && state == SYN_SENT)
+    })
 }
 
 fn cancelled_mid_connect() {
@@ -221,7 +248,7 @@ fn cancelled_mid_connect() {
     let request = probe.request().expect("a good request");
     for round in 0..rounds() {
         let pending = file.ioctl_start(IOCTL_PROBE, request.clone(), response_len(1, 1));
-        wait_a_little(round);
+        wait_for_the_middle(round, black_hole.port());
         pending.cancel();
         let (status, _) = pending.wait();
         assert_eq!(status, STATUS_CANCELLED, "round {round}");
@@ -240,11 +267,67 @@ fn abandoned_mid_connect() {
     for round in 0..rounds() {
         let file = open(&kernel);
         let pending = file.ioctl_start(IOCTL_PROBE, request.clone(), response_len(1, 1));
-        wait_a_little(round);
+        wait_for_the_middle(round, black_hole.port());
         drop(file);
         drop(pending);
     }
     driver.unload();
+    kernel.shutdown();
+}
+
+/// What a probe takes it gives back while the driver stays loaded.
+fn memory_stays_level() {
+    let (server, _record) = recorded_server();
+    let kernel = kernel();
+    let driver = load(&kernel);
+    let file = open(&kernel);
+    let probe = probe_of(server.address().port(), 10);
+    run(&file, &probe);
+    let level = kernel.stats();
+    for _ in 0..20 {
+        run(&file, &probe);
+    }
+    // A request is complete a moment before its task has gone.
+    wait_until("memory is back at its level", || kernel.stats().live_blocks <= level.live_blocks);
+    let stats = kernel.stats();
+    println!(
+        "allocations per probe of ten tries: {} of pool, {} IRPs, {} MDLs",
+        (stats.pool_allocations - level.pool_allocations) / 20,
+        (stats.irps - level.irps) / 20,
+        (stats.mdls - level.mdls) / 20
+    );
+    drop(file);
+    driver.unload();
+    kernel.shutdown();
+}
+
+/// Each allocation fails once, from the load to the unload: the driver says so, or does without, and leaves nothing behind.
+fn every_allocation_may_fail() {
+    let (server, _record) = recorded_server();
+    let kernel = kernel();
+    let request = probe_of(server.address().port(), 1).request().expect("a good request");
+    let mut failed = 0;
+    loop {
+        kernel.fail_allocation(Some(failed + 1));
+        match kernel.load("tfo-probe", tfo_probe::driver_entry) {
+            Err(status) => assert_eq!(status, STATUS_INSUFFICIENT_RESOURCES, "allocation {}", failed + 1),
+            Ok(driver) => {
+                let file = open(&kernel);
+                let (status, _) = file.ioctl(IOCTL_PROBE, &request, &mut vec![0; response_len(1, 1)]);
+                let expected = [STATUS_SUCCESS, STATUS_INSUFFICIENT_RESOURCES];
+                assert!(expected.contains(&status), "allocation {}: 0x{status:08X}", failed + 1);
+                drop(file);
+                driver.unload();
+            }
+        }
+        kernel.fail_allocation(None);
+        if kernel.stats().injected_failures == failed {
+            break;
+        }
+        failed += 1;
+        assert_eq!(kernel.stats().injected_failures, failed);
+    }
+    assert!(failed > 40, "only {failed} allocations were seen");
     kernel.shutdown();
 }
 

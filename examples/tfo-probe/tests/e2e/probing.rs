@@ -5,8 +5,8 @@ use crate::{Network, Scenario, skip};
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    process::{Command, Output, Stdio},
+    io::{self, BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
     sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use tfo_probe::server::{Connection, Digest, Server};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tfo-probe");
 
-pub(crate) const SCENARIOS: [Scenario; 13] = [
+pub(crate) const SCENARIOS: [Scenario; 14] = [
     Scenario { name: "no_arguments", network: Network::Host, run: no_arguments },
     Scenario { name: "json_keys", network: Network::Host, run: json_keys },
     Scenario { name: "used", network: Network::Private(3), run: used },
@@ -26,6 +26,7 @@ pub(crate) const SCENARIOS: [Scenario; 13] = [
     Scenario { name: "targets_run_concurrently", network: Network::Host, run: targets_run_concurrently },
     Scenario { name: "syn_with_data_dropped", network: Network::Private(3), run: syn_with_data_dropped },
     Scenario { name: "foreign_server", network: Network::Host, run: foreign_server },
+    Scenario { name: "serve", network: Network::Private(3), run: serve },
     Scenario { name: "progress_line", network: Network::Host, run: progress_line },
     Scenario { name: "usage_errors", network: Network::Host, run: usage_errors },
 ];
@@ -152,7 +153,7 @@ fn bad_targets() {
         local(black_hole.port()),
         local(server.address().port()),
     ];
-    let rows = probe(1, &[&["--timeout", "700"], &targets.each_ref().map(String::as_str)[..]].concat());
+    let rows = probe(1, &[&["--timeout", "1500"], &targets.each_ref().map(String::as_str)[..]].concat());
     let seen: Vec<_> = ["target", "verdict", "phase", "status"]
         .map(|key| rows.iter().map(|row| row[key].as_str().unwrap_or("none")).collect::<Vec<_>>())
         .into();
@@ -181,21 +182,47 @@ fn syn_with_data_dropped() {
     assert_eq!(rows[0]["status"], "STATUS_SUCCESS", "the retransmission comes through");
 }
 
+/// A server that is another process, ended at the end.
+struct ServerProcess {
+    process: Child,
+    port: u16,
+}
+
+impl ServerProcess {
+    /// Starts it and learns its port, which is the first number after `before` in its first line.
+    fn start(command: &mut Command, before: &str) -> io::Result<Self> {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line)?;
+        let port = line.split_once(before).map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        let port = port.and_then(|port: String| port.parse().ok());
+        Ok(Self { process, port: port.unwrap_or_else(|| panic!("no port in {line:?}")) })
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn serve() {
+    let server = ServerProcess::start(Command::new(PROGRAM).args(["--serve", "127.0.0.1:0"]), "127.0.0.1:");
+    let server = server.expect("the program starts");
+    let rows = probe(0, &[&local(server.port)]);
+    assert_eq!((&rows[0]["verdict"], &rows[0]["inferred"]), (&"used".into(), &false.into()), "{rows:?}");
+}
+
 fn foreign_server() {
-    let python = Command::new("python3")
-        .args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut python) = python else { skip("no python3 here") };
-    let mut line = String::new();
-    BufReader::new(python.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let port = line.split_whitespace().skip_while(|&word| word != "port").nth(1).expect("it names its port");
-    let rows = probe(0, &[&local(port.parse().unwrap())]);
-    let _ = python.kill();
-    let _ = python.wait();
+    let mut python = Command::new("python3");
+    let server = ServerProcess::start(python.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]), "port ");
+    let Ok(server) = server else { skip("no python3 here") };
+    let rows = probe(0, &[&local(server.port)]);
     assert_eq!((&rows[0]["status"], &rows[0]["syn_data"]), (&"STATUS_SUCCESS".into(), &Value::Null), "{rows:?}");
-    assert_eq!((&rows[0]["verdict"], &rows[0]["inferred"]), (&"inconclusive".into(), &true.into()), "{rows:?}");
+    // On a busy machine even loopback may have the contrast to tell that nothing was saved.
+    let verdicts = ["inconclusive", "not_granted"];
+    assert!(verdicts.contains(&rows[0]["verdict"].as_str().unwrap()) && rows[0]["inferred"] == true, "{rows:?}");
     assert!(rows[0]["first_byte_us"]["fast_open"]["median"].is_u64(), "{rows:?}");
 }
 
