@@ -108,6 +108,17 @@ pub fn dpcs_run() -> bool {
 /// Whether an error return of the provider can mean that the completion routine will never run (Wine).
 #[inline]
 pub(crate) fn provider_drops_irps() -> bool {
+    #[cfg(any(loom, shuttle))]
+    {
+        // Rust's own calling convention: both sides are of one build.
+        unsafe extern "Rust" {
+            /// Whether the model's driver below drops IRPs.
+            fn wsk_model_drops_irps() -> bool;
+        }
+        // SAFETY: defined by the models with this signature.
+        unsafe { wsk_model_drops_irps() }
+    }
+    #[cfg(not(any(loom, shuttle)))]
     !dpcs_run()
 }
 

@@ -145,9 +145,10 @@ impl Header {
     pub(super) unsafe fn stop_waiting(this: NonNull<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let seen = this.as_ref().state.look();
-            // A foreign waker is dropped here, not in the completion routine. Where that fails, the routine is using it.
-            if seen.is_foreign() && this.as_ref().state.withdraw(seen).is_err() {
+            let state = &this.as_ref().state;
+            let seen = state.look();
+            // A foreign waker is dropped here, not in the completion routine. Once it is done, the routine has it.
+            if seen.is_done() || (seen.is_foreign() && state.withdraw(seen).is_err()) {
                 return;
             }
             Self::cancel(this);

@@ -24,7 +24,7 @@ use crate::mem::Shared;
 use crate::status::{NtStatus, Result};
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use wsk_sys::*;
 
 /// The owner has stored the result and is done with the IRP.
@@ -34,10 +34,93 @@ const LEFT: usize = 2;
 
 struct State {
     irp: NonNull<IRP>,
+    /// The file that the request was made on.
+    file: *mut FILE_OBJECT,
+    requests: Shared<Requests>,
+    /// Guarded by the lock of `requests`.
+    links: UnsafeCell<Links>,
     word: AtomicUsize,
     result: UnsafeCell<IO_STATUS_BLOCK>,
     /// What the cancel routine aborts: the task that serves the request, once it is known.
     on_cancel: SpinLock<OnCancel>,
+}
+
+/// A request's place in the list of its device; the pointers are those of [`Shared::as_raw`].
+struct Links {
+    next: Option<NonNull<()>>,
+    previous: Option<NonNull<()>>,
+    /// Its file's last handle is closed.
+    swept: bool,
+}
+
+/// The requests of a device that are being served, so that those on a file end when its last handle is closed.
+pub struct Requests(SpinLock<Option<NonNull<()>>>);
+
+// SAFETY: the list and its links are reached with the lock held only; what it points to is shared memory.
+unsafe impl Send for Requests {}
+// SAFETY: as above.
+unsafe impl Sync for Requests {}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Requests {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self(SpinLock::new(None))
+    }
+
+    fn insert(&self, state: &Shared<State>) {
+        let raw = Shared::as_raw(state);
+        // SAFETY: listed requests are alive: each is taken out before its owner goes (`IncomingIrp::finish`).
+        self.0.with(|first| unsafe {
+            (*state.links.get()).next = *first;
+            if let Some(next) = *first {
+                (*Shared::<State>::peek(next).links.get()).previous = Some(raw);
+            }
+            *first = Some(raw);
+        });
+    }
+
+    fn remove(&self, state: &Shared<State>) {
+        // SAFETY: as in `insert`.
+        self.0.with(|first| unsafe {
+            let Links { next, previous, .. } = *state.links.get();
+            match previous {
+                Some(previous) => (*Shared::<State>::peek(previous).links.get()).next = next,
+                None => *first = next,
+            }
+            if let Some(next) = next {
+                (*Shared::<State>::peek(next).links.get()).previous = previous;
+            }
+        });
+    }
+
+    /// Cancels the requests on a file, in its IRP_MJ_CLEANUP. IRQL: <= DISPATCH_LEVEL. WDK page: DispatchCleanup.
+    pub fn cancel_file(&self, file: *mut FILE_OBJECT) {
+        // One at a time, since a task is not aborted with the lock held.
+        while let Some(state) = self.0.with(|first| {
+            let mut next = *first;
+            while let Some(raw) = next {
+                // SAFETY: as in `insert`; the owner that is made here is a clone of one that stays.
+                unsafe {
+                    let state = Shared::<State>::peek(raw);
+                    let links = &mut *state.links.get();
+                    if state.file == file && !links.swept {
+                        links.swept = true;
+                        return Some((*ManuallyDrop::new(Shared::<State>::from_raw(raw))).clone());
+                    }
+                    next = links.next;
+                }
+            }
+            None
+        }) {
+            cancelled(&state);
+        }
+    }
 }
 
 struct OnCancel {
@@ -69,13 +152,18 @@ impl IncomingIrp {
     ///
     /// # Safety
     /// `irp` is the IRP of the running dispatch routine, not completed and not pended; the driver's image outlives it.
-    pub unsafe fn pend(irp: NonNull<IRP>) -> Result<(Self, CancelLink)> {
+    pub unsafe fn pend(irp: NonNull<IRP>, requests: &Shared<Requests>) -> Result<(Self, CancelLink)> {
         let state = Shared::try_new(State {
             irp,
+            // SAFETY: the IRP is that of the running dispatch routine.
+            file: unsafe { (*IoGetCurrentIrpStackLocation(irp.as_ptr())).FileObject },
+            requests: requests.clone(),
+            links: UnsafeCell::new(Links { next: None, previous: None, swept: false }),
             word: AtomicUsize::new(0),
             result: UnsafeCell::new(IO_STATUS_BLOCK { Status: STATUS_CANCELLED, Information: 0 }),
             on_cancel: SpinLock::new(OnCancel { cancelled: false, task: None }),
         })?;
+        requests.insert(&state);
         // SAFETY: the IRP is ours. The cancel routine owns the reference that is leaked to it here; whoever makes sure that
         // the routine will not run (any more) takes it back.
         unsafe {
@@ -101,7 +189,7 @@ impl IncomingIrp {
 
     /// The IRP. Its stack location and system buffer may be read and written until the request is completed.
     pub fn irp(&self) -> *mut IRP {
-        self.state.as_ref().map_or(core::ptr::null_mut(), |state| state.irp.as_ptr())
+        self.state.as_ref().map_or(null_mut(), |state| state.irp.as_ptr())
     }
 
     /// Completes the request. IRQL: <= DISPATCH_LEVEL.
@@ -111,6 +199,7 @@ impl IncomingIrp {
 
     fn finish(&mut self, status: NtStatus, information: usize) {
         let Some(state) = self.state.take() else { return };
+        state.requests.remove(&state);
         // SAFETY: the IRP is ours until the completion below, or until DONE is published.
         unsafe {
             if IoSetCancelRoutine(state.irp.as_ptr(), None).is_some() {

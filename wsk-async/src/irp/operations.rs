@@ -67,11 +67,10 @@ impl Operations {
 
     /// Takes one block off. IRQL: <= DISPATCH_LEVEL.
     fn leave(&self) {
+        let looked = if seeded(32) { Some(self.word.load(Ordering::Acquire)) } else { None };
         // AcqRel: what was done with the block comes before the unload that the last leaver lets go on.
-        let mut old = self.word.fetch_sub(ONE, Ordering::AcqRel);
-        if seeded(32) {
-            old = self.word.load(Ordering::Acquire) + ONE;
-        }
+        let left = self.word.fetch_sub(ONE, Ordering::AcqRel);
+        let old = looked.unwrap_or(left);
         if old == ONE | CLOSING {
             // SAFETY: the event is initialised, and the caller's share keeps it. Nothing waits together with the call.
             unsafe { KeSetEvent(self.empty.get(), 0, FALSE) };

@@ -189,7 +189,8 @@ impl State {
         self.replace(Seen::NOBODY, Seen::NOBODY.plus(FOREIGN)).err().inspect(|_| self.empty_slot())
     }
 
-    /// Takes the waiter back out of the word and drops it, or says that the result is there. The future calls it.
+    /// Takes the waiter back out of the word and drops it, or says that the result is there. The future calls it, with a
+    /// word that is not done.
     pub(super) fn withdraw(&self, seen: Seen) -> Result<(), Seen> {
         if seen.0.is_null() {
             return Ok(());

@@ -2,12 +2,14 @@
 //! cancelled, late, or never.
 //!
 //! An IRP is pool memory, so a kernel routine that is called with a freed one fails the execution. Who completes an IRP in
-//! flight, its thread or the canceller, is decided by an exchange on its state, as a driver decides it by the cancel routine.
+//! flight, its thread or the canceller, is decided by an exchange on a state of the driver's own, as a driver decides it by
+//! its queue and the cancel routine: who loses does not touch the IRP.
 
 use super::world::{At, access, spawn};
 use crate::tool::{Plain, atomic::AtomicUsize, thread};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Count, Ordering};
 use wsk_async::irp::Request;
@@ -18,21 +20,28 @@ use wsk_sys::*;
 /// What a successful request finds in its buffer.
 pub(crate) const FILLED: u32 = 7;
 
-const PENDING: usize = 1;
-const TAKEN: usize = 2;
+const PENDING: usize = 0;
+const TAKEN: usize = 1;
+
+/// What the driver below knows of a request, from the call to the execution's end.
+struct Pended {
+    irp: *mut IRP,
+    data: *const Plain<u32>,
+    cancellable: bool,
+    state: AtomicUsize,
+}
 
 #[repr(C)]
 struct Record {
     irp: IRP,
     stack: IO_STACK_LOCATION,
-    state: AtomicUsize,
-    cancellable: bool,
-    data: *const Plain<u32>,
+    pended: *const Pended,
 }
 
 thread_local! {
     /// Threads that complete IRPs.
     static COMPLETERS: RefCell<Vec<thread::JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
+    static PENDED: RefCell<Vec<Rc<Pended>>> = const { RefCell::new(Vec::new()) };
     /// Whether error returns mean that the IRP was dropped, as in Wine.
     static DROPS: Cell<bool> = const { Cell::new(false) };
     /// Whether the driver's image is gone.
@@ -42,6 +51,7 @@ thread_local! {
 /// Begins an execution.
 pub(crate) fn reset(drops_irps: bool) {
     COMPLETERS.take();
+    PENDED.take();
     DROPS.set(drops_irps);
     UNLOADED.set(false);
 }
@@ -120,15 +130,20 @@ unsafe impl<const CLAIMABLE: bool> Request for Job<CLAIMABLE> {
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the request is the caller's until the driver below has it; its buffer stays where it is.
         unsafe {
-            let how = (*this).how;
-            let record = irp.cast::<Record>();
-            (*record).data = &raw const *(*this).data;
-            (*record).cancellable = matches!(how, How::OnCancel | How::Thread { cancellable: true, .. });
-            (*record).state.store(PENDING, Ordering::Release);
+            let Self { how, data, .. } = &*this;
+            let how = *how;
+            let pended = Rc::new(Pended {
+                irp,
+                data: &raw const **data,
+                cancellable: matches!(how, How::OnCancel | How::Thread { cancellable: true, .. }),
+                state: AtomicUsize::new(PENDING),
+            });
+            (*irp.cast::<Record>()).pended = Rc::as_ptr(&pended);
+            PENDED.with_borrow_mut(|all| all.push(pended.clone()));
             match how {
-                How::Inside => complete(irp, STATUS_SUCCESS),
-                How::Thread { processor, .. } => complete_on(processor, irp),
-                How::Refused { late: true } => complete_on(u32::MAX, irp),
+                How::Inside => pended.complete(STATUS_SUCCESS),
+                How::Thread { processor, .. } => pended.complete_on(processor),
+                How::Refused { late: true } => pended.complete_on(u32::MAX),
                 How::OnCancel | How::Refused { late: false } => {}
             }
             if matches!(how, How::Refused { .. }) { STATUS_NOT_IMPLEMENTED } else { STATUS_PENDING }
@@ -152,45 +167,44 @@ unsafe impl<const CLAIMABLE: bool> Request for Job<CLAIMABLE> {
     }
 }
 
-/// Completes an IRP on a thread of its own.
-fn complete_on(processor: u32, irp: *mut IRP) {
-    // SAFETY: the IRP was handed over.
-    let thread = spawn(At::dispatch(processor), move || unsafe { complete(irp, STATUS_SUCCESS) });
-    COMPLETERS.with_borrow_mut(|threads| threads.push(thread));
-}
+impl Pended {
+    /// Completes it on a thread of its own.
+    fn complete_on(self: Rc<Self>, processor: u32) {
+        let thread = spawn(At::dispatch(processor), move || self.complete(STATUS_SUCCESS));
+        COMPLETERS.with_borrow_mut(|threads| threads.push(thread));
+    }
 
-/// Completes an IRP, unless somebody else does.
-unsafe fn complete(irp: *mut IRP, status: NTSTATUS) {
-    let record = irp.cast::<Record>();
-    // SAFETY: an IRP in flight stays until its routine has run; a canceller's stays because the canceller keeps it.
-    unsafe {
-        access(record as usize);
-        if (*record).state.compare_exchange(PENDING, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+    /// Completes it, unless somebody else does.
+    fn complete(&self, status: NTSTATUS) {
+        if self.state.compare_exchange(PENDING, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return;
         }
-        if NT_SUCCESS(status) {
-            access((*record).data as usize);
-            (*(*record).data).set(FILLED);
+        access(self.irp as usize);
+        // SAFETY: the exchange was won, so the IRP is in flight, and it and the buffer stay until its routine has run.
+        unsafe {
+            if NT_SUCCESS(status) {
+                access(self.data as usize);
+                (*self.data).set(FILLED);
+            }
+            (*self.irp).IoStatus = IO_STATUS_BLOCK { Status: status, Information: 1 };
+            let next = IoGetNextIrpStackLocation(self.irp);
+            let (routine, context) = ((*next).CompletionRoutine.expect("a routine"), (*next).Context);
+            assert!(!UNLOADED.get(), "a completion routine is called after the unload");
+            let kept = routine(null_mut(), self.irp, context);
+            assert!(!UNLOADED.get(), "a completion routine runs after the unload");
+            assert_eq!(kept, STATUS_MORE_PROCESSING_REQUIRED);
         }
-        (*irp).IoStatus = IO_STATUS_BLOCK { Status: status, Information: 1 };
-        let next = IoGetNextIrpStackLocation(irp);
-        let (routine, context) = ((*next).CompletionRoutine.expect("a routine"), (*next).Context);
-        assert!(!UNLOADED.get(), "a completion routine is called after the unload");
-        let kept = routine(null_mut(), irp, context);
-        assert!(!UNLOADED.get(), "a completion routine runs after the unload");
-        assert_eq!(kept, STATUS_MORE_PROCESSING_REQUIRED);
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "system" fn IoAllocateIrp(stack_size: i8, _quota: BOOLEAN) -> *mut IRP {
     assert_eq!(stack_size, 1);
-    // SAFETY: any size and tag may be asked for; zero is a value of every field but the state, which is written.
+    // SAFETY: any size and tag may be asked for; zero is a value of every field.
     unsafe {
-        let record = ExAllocatePoolWithTag(NonPagedPool, size_of::<Record>(), 0).cast::<Record>();
-        (&raw mut (*record).state).write(AtomicUsize::new(0));
-        IoReuseIrp(record.cast(), STATUS_SUCCESS);
-        record.cast()
+        let irp = ExAllocatePoolWithTag(NonPagedPool, size_of::<Record>(), 0).cast();
+        IoReuseIrp(irp, STATUS_SUCCESS);
+        irp
     }
 }
 
@@ -200,8 +214,7 @@ unsafe extern "system" fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS) {
     let record = irp.cast::<Record>();
     // SAFETY: the caller owns the IRP.
     unsafe {
-        irp.write_bytes(0, 1);
-        (&raw mut (*record).stack).write_bytes(0, 1);
+        record.write_bytes(0, 1);
         (*irp).IoStatus.Status = status;
         (*irp).StackCount = 1;
         (*irp).Overlay.CurrentStackLocation = (&raw mut (*record).stack).add(1);
@@ -217,11 +230,11 @@ unsafe extern "system" fn IoFreeIrp(irp: *mut IRP) {
 #[unsafe(no_mangle)]
 unsafe extern "system" fn IoCancelIrp(irp: *mut IRP) -> BOOLEAN {
     access(irp as usize);
-    let record = irp.cast::<Record>();
-    // SAFETY: the caller keeps the IRP from being freed; the flag was written before the call that handed it over.
+    // SAFETY: the caller keeps the IRP from being freed, and what was pended stays until the execution's end.
     unsafe {
-        if (*record).cancellable {
-            complete(irp, STATUS_CANCELLED);
+        let pended = (*irp.cast::<Record>()).pended;
+        if let Some(pended) = pended.as_ref().filter(|pended| pended.cancellable) {
+            pended.complete(STATUS_CANCELLED);
         }
     }
     TRUE

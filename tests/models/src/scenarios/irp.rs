@@ -1,0 +1,446 @@
+//! Scenarios of the operation block: completion against polls, drops, cancellation, claims, recycling and unload.
+//!
+//! The product's own future, mostly in a task of the product's own executor, against a driver below that completes on
+//! another thread. `O` is one operation, `R` recycling, `U` unload.
+
+use super::probe::Foreign;
+use super::{Bug, Scenario};
+use crate::kernel::irp::{FILLED, How, Job, Log, join_completers, reset, unload};
+use crate::kernel::{At, BUG, Boot, boot, finish, settle, spawn};
+use crate::tool::{Carried, Event, explore, quiet};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use wsk_async::exec::{DispatchExecutor, PassiveExecutor};
+use wsk_async::irp::{self, Cache, IrpFuture, Operations, Origin, Request};
+use wsk_async::irql::{Level, Passive};
+use wsk_async::mem::Shared;
+use wsk_async::status::{NtStatus, Result};
+use wsk_async::time::Cancel;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "O1", about: "complete against poll and re-poll", body: complete_own },
+    Scenario { name: "O1t", about: "the same, the second poll by another task", body: complete_two_tasks },
+    Scenario { name: "O1of", about: "the same, an own task and then a foreign waker", body: complete_own_foreign },
+    Scenario { name: "O1fo", about: "the same, a foreign waker and then an own task", body: complete_foreign_own },
+    Scenario { name: "O1ff", about: "the same, two foreign wakers", body: complete_two_foreign },
+    Scenario { name: "O2", about: "drop in flight against completion", body: drop_own },
+    Scenario { name: "O2u", about: "the same, the driver below does not cancel", body: drop_uncancellable },
+    Scenario { name: "O2f", about: "the same, with a foreign waker", body: drop_foreign },
+    Scenario { name: "O2n", about: "launched: nobody ever waits", body: launched },
+    Scenario { name: "O5", about: "error return against a late routine, claimed (I4)", body: claimed_late },
+    Scenario { name: "O5n", about: "the same, the routine never comes", body: claimed_never },
+    Scenario { name: "O5d", about: "the same, claimed when the future is dropped", body: claimed_at_drop },
+    Scenario { name: "O6", about: "cancelled by a timeout, and polled on", body: cancelled },
+    Scenario { name: "O7", about: "DPC executor, recycled block, completions", body: executor_and_block },
+    Scenario { name: "O7a", about: "the same, with an abort", body: executor_and_abort },
+    Scenario { name: "R1", about: "a detached block completes, its cache and scope go", body: detached_and_cache },
+    Scenario { name: "R1f", about: "a forgotten future's block completes, its cache goes", body: forgotten_and_cache },
+    Scenario { name: "R2", about: "two requests at a time on one cache", body: two_takers },
+    Scenario { name: "U1", about: "unload against the last completion and a late request", body: unloading },
+];
+
+pub(crate) const BUGS: &[Bug] = &[
+    Bug { number: 21, about: "detach first, cancel after", scenario: "O2", search: "random" },
+    Bug { number: 22, about: "detach by load and store", scenario: "O2u", search: "random" },
+    Bug { number: 23, about: "result stored after publishing", scenario: "O1", search: "random" },
+    Bug { number: 24, about: "block touched after C1", scenario: "O1", search: "random" },
+    Bug { number: 25, about: "foreign slot read without C2", scenario: "O1of", search: "random" },
+    Bug { number: 26, about: "foreign slot replaced in place", scenario: "O1ff", search: "random" },
+    Bug { number: 27, about: "FOREIGN set without looking at DONE", scenario: "O1of", search: "random" },
+    Bug { number: 28, about: "claim by load and store", scenario: "O5", search: "random" },
+    Bug { number: 29, about: "waiter replaced by a store", scenario: "O1t", search: "random" },
+    Bug { number: 31, about: "image goes though the last routine's tail runs", scenario: "U1", search: "random" },
+    Bug { number: 32, about: "leave: a look at CLOSING, then the subtraction", scenario: "U1", search: "random" },
+    Bug { number: 36, about: "idle block taken by load and store", scenario: "R2", search: "random" },
+];
+
+/// What a driver has of its own.
+struct Driver {
+    operations: Shared<Operations>,
+    origin: Origin,
+    log: Arc<Log>,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let operations = Operations::new().expect("memory");
+        // SAFETY: there is no device object.
+        let origin = unsafe { Origin::new(operations.clone(), std::ptr::null_mut()) }.expect("memory");
+        Self { operations, origin, log: Arc::default() }
+    }
+
+    fn cache<R: Request>(&self) -> Cache<R> {
+        Cache::new(self.origin.clone())
+    }
+
+    fn job(&self, how: How) -> Job {
+        Job::new(how, &self.log)
+    }
+
+    /// Ends an execution, after all else is gone.
+    fn end(self) {
+        quiet();
+        drop(self.origin);
+        assert_eq!(self.operations.count(), 0, "blocks left");
+        drop(self.operations);
+        self.log.check();
+        finish();
+    }
+}
+
+/// Runs a future as a task of a thread executor; the search begins at its first poll.
+fn in_a_task<F: Future<Output = ()> + 'static>(drops_irps: bool, body: impl FnOnce(&Driver) -> F) {
+    boot(Boot::threads());
+    reset(drops_irps);
+    let driver = Driver::new();
+    let executor = PassiveExecutor::start().expect("an executor");
+    let done = Rc::new(Event::new(false));
+    let task = Carried::new((body(&driver), done.clone()));
+    let handle = executor.spawn(move |_| {
+        let (future, done) = task.into_inner();
+        async move {
+            explore();
+            future.await;
+            done.set();
+        }
+    });
+    drop(handle.expect("a running executor"));
+    done.wait();
+    join_completers();
+    quiet();
+    drop(executor);
+    driver.end();
+}
+
+/// Whose waker a poll has.
+#[derive(Clone, Copy)]
+enum Who {
+    Task,
+    Foreign,
+}
+
+/// A waker that is none of the product's; it wakes the task all the same.
+struct Forward(Waker);
+
+impl Wake for Forward {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
+fn poll_as<F: Future + Unpin>(who: Who, future: &mut F, cx: &mut Context<'_>) -> Poll<F::Output> {
+    match who {
+        Who::Task => Pin::new(future).poll(cx),
+        Who::Foreign => {
+            let waker = Waker::from(Arc::new(Forward(cx.waker().clone())));
+            Pin::new(future).poll(&mut Context::from_waker(&waker))
+        }
+    }
+}
+
+/// Polls a future with the wakers of a script, one after the other, and then waits for it with the last.
+async fn follow<F: Future + Unpin>(future: &mut F, script: &[Who]) -> F::Output {
+    let mut script = script.iter().copied().peekable();
+    let mut last = Who::Task;
+    poll_fn(|cx| {
+        loop {
+            last = script.next().unwrap_or(last);
+            let result = poll_as(last, future, cx);
+            if result.is_ready() || script.peek().is_none() {
+                return result;
+            }
+        }
+    })
+    .await
+}
+
+/// Polls a future once.
+async fn once<F: Future + Unpin>(future: &mut F, who: Who) -> Option<F::Output> {
+    poll_fn(|cx| match poll_as(who, future, cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+fn complete(script: &'static [Who]) {
+    in_a_task(false, |driver| {
+        let cache = driver.cache();
+        let job = driver.job(How::ELSEWHERE);
+        async move {
+            let mut future = cache.start(job);
+            assert_eq!(follow(&mut future, script).await, Ok(FILLED));
+        }
+    });
+}
+
+fn complete_own() {
+    complete(&[Who::Task, Who::Task]);
+}
+
+fn complete_own_foreign() {
+    complete(&[Who::Task, Who::Foreign]);
+}
+
+fn complete_foreign_own() {
+    complete(&[Who::Foreign, Who::Task]);
+}
+
+fn complete_two_foreign() {
+    complete(&[Who::Foreign, Who::Foreign]);
+}
+
+fn complete_two_tasks() {
+    boot(Boot::threads());
+    reset(false);
+    let driver = Driver::new();
+    let executor = PassiveExecutor::start().expect("an executor");
+    let done = Rc::new(Event::new(false));
+    let shared: Rc<RefCell<(IrpFuture<'static, Job>, Option<Result<u32>>)>> =
+        Rc::new(RefCell::new((irp::start(&driver.origin, driver.job(How::ELSEWHERE)), None)));
+    let first = Carried::new(shared.clone());
+    let first = executor.spawn(move |_| {
+        let shared = first.into_inner();
+        async move {
+            explore();
+            let mut shared = shared.borrow_mut();
+            shared.1 = once(&mut shared.0, Who::Task).await;
+        }
+    });
+    let second = Carried::new((shared, done.clone()));
+    let second = executor.spawn(move |_| {
+        let (shared, done) = second.into_inner();
+        async move {
+            let early = shared.borrow_mut().1.take();
+            let result = match early {
+                Some(result) => result,
+                None => poll_fn(|cx| Pin::new(&mut shared.borrow_mut().0).poll(cx)).await,
+            };
+            assert_eq!(result, Ok(FILLED));
+            done.set();
+        }
+    });
+    drop((first.expect("a running executor"), second.expect("a running executor")));
+    done.wait();
+    join_completers();
+    quiet();
+    drop(executor);
+    driver.end();
+}
+
+fn drop_in_flight(how: How, who: Who) {
+    in_a_task(false, |driver| {
+        let cache = driver.cache();
+        let job = driver.job(how);
+        async move {
+            let mut future = cache.start(job);
+            if let Some(result) = once(&mut future, who).await {
+                assert_eq!(result, Ok(FILLED));
+            }
+            drop(future);
+        }
+    });
+}
+
+fn drop_own() {
+    drop_in_flight(How::ELSEWHERE, Who::Task);
+}
+
+fn drop_uncancellable() {
+    drop_in_flight(How::Thread { processor: u32::MAX, cancellable: false }, Who::Task);
+}
+
+fn drop_foreign() {
+    drop_in_flight(How::ELSEWHERE, Who::Foreign);
+}
+
+fn launched() {
+    in_a_task(false, |driver| {
+        let cache = driver.cache();
+        cache.reserve().expect("memory");
+        let job = driver.job(How::ELSEWHERE);
+        async move { cache.launch(job) }
+    });
+}
+
+fn claimed_late() {
+    claimed(true);
+}
+
+fn claimed_never() {
+    claimed(false);
+}
+
+fn claimed(late: bool) {
+    in_a_task(true, |driver| {
+        let cache = driver.cache();
+        let job = driver.job(How::Refused { late });
+        async move {
+            let result = cache.start(job).await;
+            assert!(result == Err(NtStatus::NOT_IMPLEMENTED) || (late && result == Ok(FILLED)));
+        }
+    });
+}
+
+fn claimed_at_drop() {
+    in_a_task(true, |driver| {
+        let cache = driver.cache();
+        let job = Job::<false>::new(How::Refused { late: true }, &driver.log);
+        async move {
+            let mut future = cache.start(job);
+            if let Some(result) = once(&mut future, Who::Task).await {
+                assert_eq!(result, Ok(FILLED));
+            }
+        }
+    });
+}
+
+fn cancelled() {
+    in_a_task(false, |driver| {
+        let cache = driver.cache();
+        let job = driver.job(How::ELSEWHERE);
+        async move {
+            let mut future = cache.start(job);
+            let result = match once(&mut future, Who::Task).await {
+                Some(result) => result,
+                None => {
+                    Pin::new(&mut future).cancel();
+                    future.await
+                }
+            };
+            assert!(result == Ok(FILLED) || result == Err(NtStatus::CANCELLED));
+        }
+    });
+}
+
+fn executor_and_block() {
+    on_a_dpc(false);
+}
+
+fn executor_and_abort() {
+    on_a_dpc(true);
+}
+
+/// A task makes one request after the other with one block; the first is completed on the executor's own processor.
+fn on_a_dpc(aborted: bool) {
+    boot(Boot::exclusive(1));
+    reset(false);
+    let driver = Driver::new();
+    let executor = DispatchExecutor::start(0).expect("an executor");
+    let done = Rc::new(Event::new(false));
+    let task = Carried::new((driver.cache::<Job>(), driver.log.clone(), Finally(done.clone())));
+    settle();
+    explore();
+    let handle = executor.spawn(move |_| {
+        let (cache, log, done) = task.into_inner();
+        async move {
+            for how in [How::Thread { processor: 0, cancellable: true }, How::ELSEWHERE] {
+                assert_eq!(cache.start(Job::new(how, &log)).await, Ok(FILLED));
+            }
+            drop((cache, done));
+        }
+    });
+    let handle = handle.expect("a running executor");
+    if aborted {
+        handle.abort();
+    }
+    drop(handle);
+    done.wait();
+    join_completers();
+    quiet();
+    drop(executor);
+    driver.end();
+}
+
+/// Sets an event when it is dropped.
+struct Finally(Rc<Event>);
+
+impl Drop for Finally {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+fn detached_and_cache() {
+    lose_in_flight(|future| drop(future));
+}
+
+fn forgotten_and_cache() {
+    lose_in_flight(|future| std::mem::forget(future));
+}
+
+/// A request in flight whose future and cache go, and with them all that the driver has of the scope.
+fn lose_in_flight(lose: fn(IrpFuture<'_, Job>)) {
+    in_a_task(false, |driver| {
+        let scope = driver.origin.for_socket().expect("memory");
+        let job = driver.job(How::Thread { processor: u32::MAX, cancellable: false });
+        async move {
+            let cache = Cache::new(scope);
+            let mut future = cache.start(job);
+            if let Some(result) = once(&mut future, Who::Task).await {
+                assert_eq!(result, Ok(FILLED));
+            }
+            lose(future);
+            drop(cache);
+        }
+    });
+}
+
+fn two_takers() {
+    boot(Boot::threads());
+    reset(false);
+    let driver = Driver::new();
+    let cache = Rc::new(driver.cache::<Job>());
+    cache.reserve().expect("memory");
+    let take = |cache: Rc<Cache<Job>>, job: Job| {
+        move || {
+            let result = Foreign::new().poll(&mut cache.start(job));
+            assert_eq!(result, Poll::Ready(Ok(FILLED)));
+        }
+    };
+    let (first, second) = (driver.job(How::Inside), driver.job(How::Inside));
+    explore();
+    let thread = spawn(At::passive(1), take(cache.clone(), first));
+    take(cache.clone(), second)();
+    thread.join().expect("a thread");
+    drop(cache);
+    driver.end();
+}
+
+fn unloading() {
+    boot(Boot::threads());
+    reset(false);
+    let driver = Driver::new();
+    let job = driver.job(How::Thread { processor: u32::MAX, cancellable: false });
+    let late = (driver.origin.clone(), driver.job(How::Inside));
+    let Driver { operations, origin, log } = driver;
+    explore();
+    let mut future = irp::start(&origin, job);
+    if let Poll::Ready(result) = Foreign::new().poll(&mut future) {
+        assert_eq!(result, Ok(FILLED));
+    }
+    drop((future, origin));
+    let thread = spawn(At::passive(1), move || {
+        let (origin, job) = late;
+        let result = Foreign::new().poll(&mut irp::start(&origin, job));
+        assert!(matches!(result, Poll::Ready(Ok(FILLED) | Err(NtStatus::DELETE_PENDING))));
+    });
+    // SAFETY: this thread runs at PASSIVE_LEVEL.
+    operations.close_and_wait(&unsafe { Passive::token() });
+    assert_eq!(operations.count(), 0, "blocks left");
+    drop(operations);
+    if BUG.get() != 31 {
+        // The hold on the device object that IoSetCompletionRoutineEx takes, or the visit of every processor.
+        join_completers();
+    }
+    unload();
+    join_completers();
+    thread.join().expect("a thread");
+    quiet();
+    log.check();
+    finish();
+}
