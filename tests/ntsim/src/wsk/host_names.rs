@@ -44,14 +44,14 @@ fn look_up(query: &NameQuery) -> Result<Vec<NameAnswer>, LookupError> {
     Ok(answers.map(|answer| NameAnswer { address: answer.sockaddr, canonical_name: answer.canonname }).collect())
 }
 
-/// The NTSTATUS for an error of the host's resolver. A name server that does not answer looks to a driver like a name that
-/// does not exist.
+/// The NTSTATUS for an error of the host's resolver. A name server that does not answer, or an address of another family
+/// than was asked for, looks to a driver like a name that does not exist.
 fn status(error: LookupError) -> NTSTATUS {
     use LookupErrorKind as Kind;
     match error.kind() {
-        Kind::NoName | Kind::NoData | Kind::Again | Kind::Fail | Kind::Service => STATUS_NOT_FOUND,
         Kind::Badflags | Kind::Family | Kind::Socktype => STATUS_INVALID_PARAMETER,
         Kind::Memory => STATUS_INSUFFICIENT_RESOURCES,
-        _ => STATUS_UNSUCCESSFUL,
+        Kind::System => STATUS_UNSUCCESSFUL,
+        _ => STATUS_NOT_FOUND,
     }
 }

@@ -326,9 +326,11 @@ impl Owner for Socket {
             return;
         }
         let transferred = state.remove_transfer(irp);
-        // The next in the queue may have waited for this one.
-        state.rearm();
         drop(state);
+        // The next in the queue may have waited for this one alone. Not from here: the canceller expects no more than the
+        // completion of what it cancels.
+        let socket = Arc::clone(&self);
+        cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.advance_all()));
         self.complete(irp, Outcome::cancelled(transferred));
     }
 }

@@ -218,6 +218,9 @@ struct Shared {
     completed: Condvar,
 }
 
+// SAFETY: the IRP is given to IoCancelIrp alone, which any thread may call until the operation is dropped.
+unsafe impl Sync for Shared {}
+
 unsafe extern "system" fn on_complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
     static ORDER: AtomicU32 = AtomicU32::new(0);
     // SAFETY: the context outlives the request: an operation is not dropped before it is completed.
