@@ -82,11 +82,14 @@ fn link(mut command: Command, metadata: &cargo_metadata::Metadata, arguments: &[
     command.arg("--target-dir").arg(&directory).arg("--");
     command.arg(format!("-Clinker={}", tools::linker()?.display())).arg("-Clinker-flavor=lld-link");
     command.args(arguments.iter().map(|argument| format!("-Clink-arg={argument}")));
-    let status = command.status().map_err(Error::io("running cargo"))?;
-    match status.success() {
-        true => Ok(directory.join(TARGET).join("release")),
-        false => Err(Error::Build(format!("for {TARGET}"))),
+    let output = command.output().map_err(Error::io("running cargo"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        return Err(Error::Build { target: TARGET, output: said });
     }
+    // Warnings.
+    eprint!("{said}");
+    Ok(directory.join(TARGET).join("release"))
 }
 
 /// The workspace, as cargo tells it.

@@ -19,9 +19,14 @@ pub enum Error {
     /// The package cannot be built this way, or does not exist.
     #[error("{0}")]
     Usage(String),
-    /// The compiler or the linker failed; it has said why.
-    #[error("building {0} failed")]
-    Build(String),
+    /// The compiler or the linker failed.
+    #[error("building for {target} failed\n{output}")]
+    Build {
+        /// The target.
+        target: &'static str,
+        /// What they say.
+        output: String,
+    },
     /// The image breaks rules.
     #[error("{}: {}", .path, .faults.join("; "))]
     Image {

@@ -1,10 +1,12 @@
-//! The checks of a driver image: one that passes loads on every kernel since Windows 7, and no path in it panics.
+//! The checks of a driver image: one that passes loads on every kernel since Windows 7, and no path in it panics, save the
+//! one that the compiler puts into every async function (see `panics`).
 
+use crate::panics::{self, Symbol};
 use crate::{Error, Image, Result};
 use object::LittleEndian as LE;
 use object::pe::IMAGE_SUBSYSTEM_NATIVE;
 use object::read::pe::{Import, PeFile64};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 
@@ -49,13 +51,20 @@ pub struct Report {
     pub bytes: u64,
     /// Imported functions: file and name.
     pub imports: Vec<(String, String)>,
+    /// The image has async functions, which panic where they are polled after they have finished. That is the only panic in
+    /// it, and no `.await` and no executor does that.
+    pub panics_when_finished: bool,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files: std::collections::BTreeSet<_> = self.imports.iter().map(|(file, _)| file.as_str()).collect();
+        let files: BTreeSet<_> = self.imports.iter().map(|(file, _)| file.as_str()).collect();
         let files: Vec<_> = files.into_iter().collect();
-        write!(f, "{} bytes, {} imports from {}", self.bytes, self.imports.len(), files.join(", "))
+        write!(f, "{} bytes, {} imports from {}", self.bytes, self.imports.len(), files.join(", "))?;
+        match self.panics_when_finished {
+            true => write!(f, ", panics only where a finished future is polled"),
+            false => write!(f, ", no panic path"),
+        }
     }
 }
 
@@ -78,22 +87,20 @@ pub fn check(image: &Image) -> Result<Report> {
         } else if !kernels.has(file, name) {
             faults.push(format!("{name} of {file} is not known to be in every kernel since Windows 7"));
         }
-        // The panic handler is the one place that stops the system. The optimiser may have merged the handler into its
-        // callers, but not this call.
-        if name == "KeBugCheckEx" {
-            faults.push("the panic handler is still there: some path panics (KeBugCheckEx)".to_owned());
-        }
     }
-    for symbol in symbols(&map) {
-        if symbol == "__chkstk" {
-            faults.push("a function needs more than a page of stack (__chkstk)".to_owned());
-        }
-        if symbol.contains("rust_begin_unwind") || symbol.contains("9panicking") {
-            faults.push(format!("some path panics ({symbol})"));
-        }
+    let symbols = symbols(&map);
+    if symbols.iter().any(|symbol| symbol.name == "__chkstk") {
+        faults.push("a function needs more than a page of stack (__chkstk)".to_owned());
+    }
+    let panics = panics::search(&bytes, &symbols).map_err(|error| fail(vec![error.to_string()]))?;
+    if !panics.functions.is_empty() {
+        let functions: Vec<_> = panics.functions.into_iter().collect();
+        faults.push(format!("some path panics, in {}", functions.join(", ")));
+    } else if panics.handler && !panics.finished {
+        faults.push("the panic handler is still there".to_owned());
     }
     match faults.is_empty() {
-        true => Ok(Report { bytes: bytes.len() as u64, imports }),
+        true => Ok(Report { bytes: bytes.len() as u64, imports, panics_when_finished: panics.finished }),
         false => Err(fail(faults)),
     }
 }
@@ -120,12 +127,17 @@ fn read(bytes: &[u8]) -> object::Result<(Vec<(String, String)>, bool)> {
     Ok((imports, native))
 }
 
-/// The symbols of a linker's map: the second column of the lines that begin with an address `section:offset`.
-fn symbols(map: &str) -> impl Iterator<Item = &str> {
-    map.lines().filter_map(|line| {
+/// The symbols of a linker's map, by address: the lines of four columns or more that begin with `section:offset` and have
+/// the address third.
+fn symbols(map: &str) -> Vec<Symbol> {
+    let symbol = |line: &str| {
         let mut columns = line.split_whitespace();
-        let (section, offset) = columns.next()?.split_once(':')?;
-        let symbol = columns.next()?;
-        (section.len() == 4 && offset.len() == 8).then_some(symbol)
-    })
+        columns.next()?.split_once(':').filter(|(section, offset)| section.len() == 4 && offset.len() == 8)?;
+        let name = columns.next()?.to_owned();
+        let address = columns.next().filter(|address| address.len() == 16)?;
+        Some(Symbol { name, address: u64::from_str_radix(address, 16).ok()? })
+    };
+    let mut symbols: Vec<_> = map.lines().filter_map(symbol).collect();
+    symbols.sort_by_key(|symbol| symbol.address);
+    symbols
 }

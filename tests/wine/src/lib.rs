@@ -22,6 +22,7 @@ mod build;
 mod error;
 mod image;
 mod log;
+mod panics;
 mod prefix;
 mod session;
 mod tools;

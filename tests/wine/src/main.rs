@@ -4,6 +4,7 @@ mod packages;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use wine::{Image, Result};
 
@@ -54,16 +55,24 @@ fn main() -> ExitCode {
     })
 }
 
+/// Builds; says so to people, who may wait for a minute the first time.
+fn compile(package: &str) -> Result<Image> {
+    if std::io::stderr().is_terminal() {
+        eprintln!("wine: building {package} for Windows");
+    }
+    wine::build(package, &[])
+}
+
 /// Builds and checks.
 fn build(package: &str) -> Result<Image> {
-    let image = wine::build(package, &[])?;
+    let image = compile(package)?;
     check(&image)?;
     Ok(image)
 }
 
 /// Builds for a run here, where a fault that keeps the image from other kernels is told and no more.
 fn load(package: &str) -> Result<Image> {
-    let image = wine::build(package, &[])?;
+    let image = compile(package)?;
     if let Err(error) = check(&image) {
         eprintln!("wine: warning: {error}");
     }

@@ -2,6 +2,7 @@
 //! installs it.
 
 use crate::{Error, Result};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,12 +30,17 @@ pub(crate) enum Rust {
 impl Rust {
     /// Finds one.
     pub(crate) fn find() -> Result<Rust> {
-        let rustc = std::env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from);
-        if print(&rustc, &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| has_core(Path::new(&dir)))
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        Rust::find_in(Path::new(&rustc), Path::new(SYSTEM_BIN))
+    }
+
+    /// Takes this compiler if it has the target, else the one in a folder if it has the source.
+    fn find_in(rustc: &Path, folder: &Path) -> Result<Rust> {
+        if print(rustc, &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| has_core(Path::new(&dir)))
         {
             return Ok(Rust::Target);
         }
-        let (cargo, rustc) = (Path::new(SYSTEM_BIN).join("cargo"), Path::new(SYSTEM_BIN).join("rustc"));
+        let (cargo, rustc) = (folder.join("cargo"), folder.join("rustc"));
         let source = print(&rustc, &["--print", "sysroot"])
             .is_some_and(|root| Path::new(&root).join("lib/rustlib/src/rust/library/core/src/lib.rs").exists());
         let new_enough = print(&rustc, &["--version"]).as_deref().and_then(version).is_some_and(|it| it >= OLDEST);
@@ -113,12 +119,17 @@ pub(crate) struct Wine {
 impl Wine {
     /// Finds them. Debian's `wine` in PATH is a script that asks for the 32-bit part, so the loader itself goes first.
     pub(crate) fn find() -> Result<Wine> {
-        let beside = |names: &[&str]| names.iter().map(PathBuf::from).find(|path| path.exists());
-        let in_path = |names: &[&str]| names.iter().find_map(|name| which::which(name).ok());
-        let loader = beside(&["/usr/lib/wine/wine64"]).or_else(|| in_path(&["wine64", "wine"]));
-        let server =
-            beside(&["/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver"]).or_else(|| in_path(&["wineserver"]));
-        match (loader, server) {
+        Wine::find_in(Path::new("/usr/lib/wine"), std::env::var_os("PATH").unwrap_or_default())
+    }
+
+    /// Finds them in a folder or in a search path.
+    fn find_in(folder: &Path, search: OsString) -> Result<Wine> {
+        let find = |names: &[&str], fallback: &str| {
+            let beside = names.iter().map(|name| folder.join(name)).find(|path| path.exists());
+            let mut all = names.iter().chain([&fallback]);
+            beside.or_else(|| all.find_map(|name| which::which_in(name, Some(&search), ".").ok()))
+        };
+        match (find(&["wine64"], "wine"), find(&["wineserver64"], "wineserver")) {
             (Some(loader), Some(server)) => Ok(Wine { loader, server }),
             _ => Err(Error::Missing { what: "Wine (64 bits)", install: "apt-get install wine64" }),
         }
@@ -128,6 +139,20 @@ impl Wine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_the_command_that_installs_it() {
+        let nowhere = Path::new("/nowhere");
+        let errors = [
+            Rust::find_in(&nowhere.join("rustc"), nowhere).expect_err("there is no compiler"),
+            Wine::find_in(nowhere, nowhere.into()).expect_err("there is no Wine"),
+        ];
+        for (error, package) in errors.iter().zip(["rust-web-src", "wine64"]) {
+            let text = error.to_string();
+            assert!(text.contains("apt-get install") && text.contains(package), "{text}");
+            assert_eq!(error.exit_code(), 3);
+        }
+    }
 
     #[test]
     fn versions_are_read_and_compared_by_number() {
