@@ -11,7 +11,7 @@
 
 use crate::device::{ControlDevice, Ioctl, extension};
 use crate::exec::{DispatchExecutor, PassiveExecutor, Spawner};
-use crate::irp::{IncomingIrp, Operations, Origin};
+use crate::irp::{IncomingIrp, Operations, Origin, Requests};
 use crate::irql::{Dispatch, Level, Passive};
 use crate::mem::{NonPaged, Shared};
 use crate::platform;
@@ -55,6 +55,7 @@ pub struct System {
 struct Runtime<D> {
     system: System,
     driver: Shared<D>,
+    requests: Shared<Requests>,
     parts: Parts,
 }
 
@@ -118,9 +119,9 @@ unsafe fn load<D: Driver>(object: *mut DRIVER_OBJECT, token: &Passive) -> Result
     };
     let parts = Parts { passive, dispatch, operations, timers, registration, device };
     match start::<D>(&system, token) {
-        Ok((driver, place)) => {
+        Ok((driver, requests, place)) => {
             // SAFETY: the caller's promise.
-            unsafe { open(object, place, Runtime { system, driver, parts }, token) }
+            unsafe { open(object, place, Runtime { system, driver, requests, parts }, token) }
         }
         Err(status) => {
             parts.end(token, system);
@@ -133,10 +134,11 @@ unsafe fn load<D: Driver>(object: *mut DRIVER_OBJECT, token: &Passive) -> Result
 type Place<D> = NonPaged<Option<Runtime<D>>>;
 
 /// The driver's own part of DriverEntry. All memory that the rest needs is allocated here, before the driver begins.
-fn start<D: Driver>(system: &System, token: &Passive) -> Result<(Shared<D>, Place<D>)> {
+fn start<D: Driver>(system: &System, token: &Passive) -> Result<(Shared<D>, Shared<Requests>, Place<D>)> {
     let place = NonPaged::try_new(None)?;
+    let requests = Shared::try_new(Requests::new())?;
     let driver = Shared::try_new(D::start(system, token)?)?;
-    Ok((driver, place))
+    Ok((driver, requests, place))
 }
 
 /// Opens a driver to requests.
@@ -161,7 +163,7 @@ unsafe fn open<D: Driver>(
         (*object).DriverUnload = Some(unload::<D>);
         for (function, routine) in [
             (IRP_MJ_CREATE, open_close as PDRIVER_DISPATCH),
-            (IRP_MJ_CLEANUP, open_close),
+            (IRP_MJ_CLEANUP, cleanup::<D>),
             (IRP_MJ_CLOSE, open_close),
             (IRP_MJ_DEVICE_CONTROL, device_control::<D>),
         ] {
@@ -181,24 +183,43 @@ unsafe extern "system" fn unload<D: Driver>(object: *mut DRIVER_OBJECT) {
         let slot = extension::<Option<Runtime<D>>>((*object).DeviceObject);
         (Passive::token(), NonNull::new(core::mem::replace(&mut *slot, null_mut())).map(|raw| NonPaged::from_raw(raw)))
     };
-    if let Some(Runtime { system, driver, parts }) = place.and_then(|mut place| place.take()) {
+    if let Some(Runtime { system, driver, parts, .. }) = place.and_then(|mut place| place.take()) {
         parts.end(&token, (system, driver));
     }
 }
 
-/// IRP_MJ_CREATE, IRP_MJ_CLEANUP, IRP_MJ_CLOSE: any number of files may be open.
+/// IRP_MJ_CREATE, IRP_MJ_CLOSE: any number of files may be open.
 unsafe extern "system" fn open_close(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the IRP is the dispatch routine's.
     unsafe { IoCompleteRequest(irp, STATUS_SUCCESS, 0) };
     STATUS_SUCCESS
 }
 
+/// IRP_MJ_CLEANUP: the last handle to a file is closed, so nobody waits for its requests any more.
+unsafe extern "system" fn cleanup<D: Driver>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: as in `device_control`; the IRP is the dispatch routine's.
+    unsafe {
+        if let Some(runtime) = runtime::<D>(device) {
+            runtime.requests.cancel_file((*IoGetCurrentIrpStackLocation(irp)).FileObject);
+        }
+        open_close(device, irp)
+    }
+}
+
+/// The runtime behind a device.
+///
+/// # Safety
+/// In a dispatch routine of this driver: unload, which ends the runtime, comes after the last of them.
+unsafe fn runtime<'a, D: Driver>(device: *mut DEVICE_OBJECT) -> Option<&'a Runtime<D>> {
+    // SAFETY: the extension was filled in by `open`.
+    unsafe { (*extension::<Option<Runtime<D>>>(device)).as_ref().and_then(Option::as_ref) }
+}
+
 /// IRP_MJ_DEVICE_CONTROL: a task per request.
 unsafe extern "system" fn device_control<D: Driver>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager passes this driver's device, whose runtime lives until unload, and an IRP of this kind.
     unsafe {
-        let runtime = (*extension::<Option<Runtime<D>>>(device)).as_ref().and_then(Option::as_ref);
-        match (runtime, NonNull::new(irp)) {
+        match (runtime::<D>(device), NonNull::new(irp)) {
             (Some(runtime), Some(irp)) => match serve(runtime, irp) {
                 Ok(()) => STATUS_PENDING,
                 Err(status) => {
@@ -224,7 +245,7 @@ unsafe fn serve<D: Driver>(runtime: &Runtime<D>, irp: NonNull<IRP>) -> Result<()
         if !Ioctl::is_buffered(irp) {
             return Err(NtStatus::INVALID_DEVICE_REQUEST);
         }
-        let (incoming, link) = IncomingIrp::pend(irp)?;
+        let (incoming, link) = IncomingIrp::pend(irp, &runtime.requests)?;
         (Ioctl::new(incoming), link)
     };
     let (system, driver) = (runtime.system.clone(), runtime.driver.clone());

@@ -28,7 +28,7 @@ mod state;
 pub use cache::Cache;
 pub use control::DeviceControl;
 pub use future::IrpFuture;
-pub use incoming::{CancelLink, IncomingIrp};
+pub use incoming::{CancelLink, IncomingIrp, Requests};
 pub use operations::{Operations, Origin};
 
 use crate::status::{NtStatus, Result};

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{cancel, run, run_on};
+use common::{RUN, on_stage, run, run_on};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -337,16 +337,18 @@ fn a_cancelled_request_ends_its_operation() {
         silent(connection);
     });
     let kernel = ntsim::Kernel::builder().start();
-    let status = cancel(
-        &kernel,
-        async move |system: &System, _: &Passive| {
-            let socket = connected(system, address).await?;
-            let BufResult(result, _) = socket.receive(Buf::with_capacity(64)?).await;
-            result.map(|count| count.to_string())
-        },
-        || is_ready.recv().unwrap(),
-    );
-    assert_eq!(status, NtStatus::CANCELLED);
+    let driver = on_stage(&kernel, async move |system: &System, _: &Passive| {
+        let socket = connected(system, address).await?;
+        let BufResult(result, _) = socket.receive(Buf::with_capacity(64)?).await;
+        result.map(|count| count.to_string())
+    });
+    let file = kernel.open(r"\\.\Stage").unwrap();
+    let request = file.ioctl_start(RUN, Vec::new(), 64);
+    is_ready.recv().unwrap();
+    request.cancel();
+    assert_eq!(NtStatus(request.wait().0), NtStatus::CANCELLED);
+    drop(file);
+    driver.unload();
 }
 
 #[test]

@@ -219,7 +219,9 @@ impl IncomingIrp {
 
 impl Drop for IncomingIrp {
     fn drop(&mut self) {
-        self.finish(self.unserved, 0);
+        // A task may be aborted before it was first polled.
+        let cancelled = self.state.as_ref().is_some_and(|state| state.on_cancel.with(|link| link.cancelled));
+        self.finish(if cancelled { NtStatus::CANCELLED } else { self.unserved }, 0);
     }
 }
 

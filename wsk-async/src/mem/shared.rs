@@ -52,6 +52,15 @@ impl<T> Shared<T> {
         Self { counted: raw.cast(), _owns: PhantomData }
     }
 
+    /// The value that such a pointer leads to.
+    ///
+    /// # Safety
+    /// `raw` came from [`Shared::as_raw`] of this type, and an owner stays for as long as the result is used.
+    pub(crate) unsafe fn peek<'a>(raw: NonNull<()>) -> &'a T {
+        // SAFETY: the caller's promise.
+        unsafe { &raw.cast::<Counted<T>>().as_ref().value }
+    }
+
     /// Whether both own the same value.
     pub fn same(a: &Self, b: &Self) -> bool {
         a.counted == b.counted

@@ -11,7 +11,7 @@ use wsk_async::status::{NtStatus, Result};
 use wsk_async::sys::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 
 /// Any code of METHOD_BUFFERED.
-const RUN: u32 = 0x0022_2000;
+pub(crate) const RUN: u32 = 0x0022_2000;
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
 /// What a test runs in the driver.
@@ -32,7 +32,10 @@ static SCENARIO: Mutex<Option<Arc<dyn Scenario>>> = Mutex::new(None);
 
 struct Stage;
 
-unsafe extern "system" fn driver_entry(object: *mut DRIVER_OBJECT, registry_path: *const UNICODE_STRING) -> NTSTATUS {
+pub(crate) unsafe extern "system" fn driver_entry(
+    object: *mut DRIVER_OBJECT,
+    registry_path: *const UNICODE_STRING,
+) -> NTSTATUS {
     // SAFETY: this is the entry.
     unsafe { wsk_async::driver::entry::<Stage>(object, registry_path) }
 }
@@ -54,6 +57,7 @@ impl Driver for Stage {
     }
 }
 
+#[allow(dead_code)]
 /// Runs a scenario in a driver of its own on `kernel`, from load to unload.
 pub(crate) fn run_on(kernel: &ntsim::Kernel, scenario: impl Scenario + 'static) -> Result<String> {
     *SCENARIO.lock().unwrap() = Some(Arc::new(scenario));
@@ -68,19 +72,11 @@ pub(crate) fn run_on(kernel: &ntsim::Kernel, scenario: impl Scenario + 'static) 
     Ok(String::from_utf8(output).unwrap())
 }
 
-/// Starts a scenario, cancels its request once `when` says so, and gives the request's status; then unloads.
+/// Loads a driver that runs a scenario at each request.
 #[allow(dead_code)]
-pub(crate) fn cancel(kernel: &ntsim::Kernel, scenario: impl Scenario + 'static, when: impl Fn()) -> NtStatus {
+pub(crate) fn on_stage(kernel: &ntsim::Kernel, scenario: impl Scenario + 'static) -> ntsim::Driver {
     *SCENARIO.lock().unwrap() = Some(Arc::new(scenario));
-    let driver = kernel.load("stage", driver_entry).unwrap();
-    let file = kernel.open(r"\\.\Stage").unwrap();
-    let pending = file.ioctl_start(RUN, Vec::new(), 4096);
-    when();
-    pending.cancel();
-    let (status, _) = pending.wait();
-    drop(file);
-    driver.unload();
-    NtStatus(status)
+    kernel.load("stage", driver_entry).unwrap()
 }
 
 /// A kernel with two processors, and a scenario on it.
