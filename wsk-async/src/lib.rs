@@ -6,7 +6,7 @@
 //! kernel of this workspace, in Wine's kernel and on Windows; the link decides which.
 //!
 //! A module knows only those above it: [`status`], [`irql`], [`mem`], [`exec`], [`time`], [`irp`], [`wsk`], [`device`],
-//! [`driver`]. `platform` serves all of them and is the only one that asks what system this is.
+//! [`mod@driver`]. `platform` serves all of them and is the only one that asks what system this is.
 #![no_std]
 
 #[cfg(test)]

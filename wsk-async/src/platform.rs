@@ -37,7 +37,7 @@ macro_rules! utf16 {
     }};
 }
 
-/// Looks the system over. IRQL: PASSIVE_LEVEL; called by [`driver`](crate::driver) before anything else.
+/// Looks the system over. IRQL: PASSIVE_LEVEL; called by [`driver`](mod@crate::driver) before anything else.
 ///
 /// Errors: STATUS_INSUFFICIENT_RESOURCES.
 pub fn probe() -> Result<()> {
