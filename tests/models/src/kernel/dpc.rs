@@ -181,7 +181,8 @@ pub(crate) fn interrupts(body: impl Fn() + 'static) -> impl FnOnce() {
     let interrupt = Rc::new(Interrupt { pending: AtomicBool::new(false), body: Box::new(body) });
     with_world(|world| world.interrupt = Some(interrupt.clone()));
     move || {
-        interrupt.pending.store(true, SeqCst);
+        // An exchange, since loom orders plain stores against exchanges too freely.
+        interrupt.pending.swap(true, SeqCst);
         interrupt.take();
     }
 }
