@@ -227,20 +227,21 @@ fn foreign_server() {
 }
 
 fn progress_line() {
-    let (server, _record) = recorded_server();
-    let target = local(server.address().port());
-    let output = output(&["--tries", "1", &target]);
-    assert!(output.stderr.is_empty(), "none where there is no terminal");
-    assert!(!output.stdout.contains(&0x1B));
+    // Takes a second, which is long enough for a line.
+    let black_hole = BlackHole::new();
+    let args = ["--tries", "1", "--timeout", "500", &local(black_hole.port())];
+    let piped = output(&args);
+    assert!(piped.stderr.is_empty() && !piped.stdout.contains(&0x1B), "none where there is no terminal: {piped:?}");
 
     let on_terminal = Command::new("script")
-        .args(["-qec", &format!("{PROGRAM} --tries 1 {target}"), "/dev/null"])
+        .args(["-qec", &format!("{PROGRAM} {}", args.join(" ")), "/dev/null"])
         .stdin(Stdio::null())
         .output();
     let Ok(on_terminal) = on_terminal else { skip("no script(1) here for a terminal") };
     let text = String::from_utf8_lossy(&on_terminal.stdout);
     assert!(text.contains("\r\x1b[2K0.0 s"), "{text:?}");
-    assert!(text.contains("\r\x1b[2Ktarget") || text.contains("\r\x1b[2K "), "wiped before the report: {text:?}");
+    let (_, after) = text.rsplit_once("\r\x1b[2K").expect("a line was drawn");
+    assert!(after.contains("STATUS_IO_TIMEOUT"), "the line is wiped before the report: {text:?}");
 }
 
 fn usage_errors() {
