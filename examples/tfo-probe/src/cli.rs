@@ -17,6 +17,7 @@ use crate::report::{self, Row, target_name};
 use crate::server::Server;
 use crate::session::{Driver, Error, Probe};
 use crate::verdict::Verdict;
+use ntsim::host;
 use std::{
     boxed::Box,
     ffi::OsString,
@@ -26,6 +27,9 @@ use std::{
     string::ToString,
     vec::Vec,
 };
+
+/// The bit of net.ipv4.tcp_fastopen without which listeners grant no cookie.
+const LISTENERS: u32 = 2;
 
 /// Runs the command line. `connect` loads the driver and opens its device; it is called once, and not at all for a help
 /// text, a wrong command line or `--serve`. What it passes to the [`DebugSink`] feeds the progress line.
@@ -103,6 +107,10 @@ fn serve(address: SocketAddr) -> Result<bool, Error> {
     let _ = writeln!(io::stdout(), "listening at {name}");
     if let Err(error) = server.fast_open() {
         let _ = writeln!(io::stderr(), "tfo-probe: this listener does not offer Fast Open: {error}");
+    }
+    if let Some(value) = host::fastopen_sysctl().filter(|value| value & LISTENERS == 0) {
+        let _ =
+            writeln!(io::stderr(), "tfo-probe: no cookie is granted here: net.ipv4.tcp_fastopen={value}, without 2");
     }
     server.serve_forever();
     Ok(true)

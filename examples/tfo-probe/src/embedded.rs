@@ -29,7 +29,13 @@ impl Embedded {
                 notes,
                 "tfo-probe: probing the built-in server in a private network with net.ipv4.tcp_fastopen=3"
             ),
-            Err(error) => writeln!(notes, "tfo-probe: {error}; probing the built-in server on this host as it is"),
+            Err(error) => {
+                let value = host::fastopen_sysctl().map_or("unknown".into(), |value| value.to_string());
+                writeln!(
+                    notes,
+                    "tfo-probe: {error}; probing the built-in server on this host as it is (net.ipv4.tcp_fastopen={value})"
+                )
+            }
         };
         let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let (servers, errors): (Vec<_>, Vec<_>) =
