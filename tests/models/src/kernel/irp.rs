@@ -1,5 +1,5 @@
 //! The model kernel's IRPs, and a driver below that completes them: inside the call, on a thread of its own, when they are
-//! cancelled, late, or never.
+//! cancelled before that, after an error return, or never.
 //!
 //! An IRP is pool memory, so a kernel routine that is called with a freed one fails the execution. Who completes an IRP in
 //! flight, its thread or the canceller, is decided by an exchange on a state of the driver's own, as a driver decides it by
@@ -29,6 +29,7 @@ struct Pended {
     data: *const Plain<u32>,
     cancellable: bool,
     state: AtomicUsize,
+    log: Arc<Log>,
 }
 
 #[repr(C)]
@@ -79,8 +80,6 @@ pub(crate) enum How {
     Inside,
     /// Completes it on a thread, at DISPATCH_LEVEL on a processor; cancellation comes first or not.
     Thread { processor: u32, cancellable: bool },
-    /// Completes it when it is cancelled.
-    OnCancel,
     /// Returns an error without having completed it; a thread may still complete it.
     Refused { late: bool },
 }
@@ -93,16 +92,28 @@ impl How {
 /// How the requests of an execution ended.
 #[derive(Default)]
 pub(crate) struct Log {
-    pub(crate) started: Count,
-    pub(crate) finished: Count,
-    pub(crate) abandoned: Count,
+    started: Count,
+    finished: Count,
+    abandoned: Count,
+    /// Successes that the driver below gave, and that reached the request: a success may own something.
+    given: Count,
+    received: Count,
 }
 
 impl Log {
-    /// Fails the execution unless each request ended in exactly one way.
+    /// Fails the execution unless each request ended in exactly one way, and no success was lost.
     pub(crate) fn check(&self) {
         let read = |count: &Count| count.load(Ordering::Relaxed);
         assert_eq!(read(&self.started), read(&self.finished) + read(&self.abandoned), "requests that ended once");
+        assert_eq!(read(&self.given), read(&self.received), "successes that reached their request");
+    }
+
+    fn end(&self, ended: &Count, result: Result<usize>, data: &Plain<u32>) {
+        ended.fetch_add(1, Ordering::Relaxed);
+        if result.is_ok() {
+            self.received.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(data.get(), FILLED, "the buffer of a success");
+        }
     }
 }
 
@@ -130,13 +141,14 @@ unsafe impl<const CLAIMABLE: bool> Request for Job<CLAIMABLE> {
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the request is the caller's until the driver below has it; its buffer stays where it is.
         unsafe {
-            let Self { how, data, .. } = &*this;
+            let Self { how, data, log } = &*this;
             let how = *how;
             let pended = Rc::new(Pended {
                 irp,
                 data: &raw const **data,
-                cancellable: matches!(how, How::OnCancel | How::Thread { cancellable: true, .. }),
+                cancellable: matches!(how, How::Thread { cancellable: true, .. }),
                 state: AtomicUsize::new(PENDING),
+                log: log.clone(),
             });
             (*irp.cast::<Record>()).pended = Rc::as_ptr(&pended);
             PENDED.with_borrow_mut(|all| all.push(pended.clone()));
@@ -144,22 +156,19 @@ unsafe impl<const CLAIMABLE: bool> Request for Job<CLAIMABLE> {
                 How::Inside => pended.complete(STATUS_SUCCESS),
                 How::Thread { processor, .. } => pended.complete_on(processor),
                 How::Refused { late: true } => pended.complete_on(u32::MAX),
-                How::OnCancel | How::Refused { late: false } => {}
+                How::Refused { late: false } => {}
             }
             if matches!(how, How::Refused { .. }) { STATUS_NOT_IMPLEMENTED } else { STATUS_PENDING }
         }
     }
 
     fn finish(self, result: Result<usize>) -> Result<u32> {
-        self.log.finished.fetch_add(1, Ordering::Relaxed);
+        self.log.end(&self.log.finished, result, &self.data);
         result.map(|_| self.data.get())
     }
 
     fn abandon(self, result: Result<usize>) {
-        self.log.abandoned.fetch_add(1, Ordering::Relaxed);
-        if result.is_ok() {
-            assert_eq!(self.data.get(), FILLED, "an abandoned buffer");
-        }
+        self.log.end(&self.log.abandoned, result, &self.data);
     }
 
     fn claimed(status: NtStatus) -> Option<Result<u32>> {
@@ -185,6 +194,7 @@ impl Pended {
             if NT_SUCCESS(status) {
                 access(self.data as usize);
                 (*self.data).set(FILLED);
+                self.log.given.fetch_add(1, Ordering::Relaxed);
             }
             (*self.irp).IoStatus = IO_STATUS_BLOCK { Status: status, Information: 1 };
             let next = IoGetNextIrpStackLocation(self.irp);

@@ -8,17 +8,17 @@ use super::{Bug, Scenario};
 use crate::kernel::irp::{FILLED, How, Job, Log, join_completers, reset, unload};
 use crate::kernel::{At, BUG, Boot, boot, finish, settle, spawn};
 use crate::tool::{Carried, Event, explore, quiet};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use wsk_async::exec::{DispatchExecutor, PassiveExecutor};
 use wsk_async::irp::{self, Cache, IrpFuture, Operations, Origin, Request};
 use wsk_async::irql::{Level, Passive};
 use wsk_async::mem::Shared;
-use wsk_async::status::{NtStatus, Result};
+use wsk_async::status::NtStatus;
 use wsk_async::time::Cancel;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -48,7 +48,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug { number: 22, about: "detach by load and store", scenario: "O2u", search: "random" },
     Bug { number: 23, about: "result stored after publishing", scenario: "O1", search: "random" },
     Bug { number: 24, about: "block touched after C1", scenario: "O1", search: "random" },
-    Bug { number: 25, about: "foreign slot read without C2", scenario: "O1of", search: "random" },
+    Bug { number: 25, about: "foreign slot read without C2", scenario: "O1ff", search: "random" },
     Bug { number: 26, about: "foreign slot replaced in place", scenario: "O1ff", search: "random" },
     Bug { number: 27, about: "FOREIGN set without looking at DONE", scenario: "O1of", search: "random" },
     Bug { number: 28, about: "claim by load and store", scenario: "O5", search: "random" },
@@ -200,29 +200,31 @@ fn complete_two_tasks() {
     let driver = Driver::new();
     let executor = PassiveExecutor::start().expect("an executor");
     let done = Rc::new(Event::new(false));
-    let shared: Rc<RefCell<(IrpFuture<'static, Job>, Option<Result<u32>>)>> =
-        Rc::new(RefCell::new((irp::start(&driver.origin, driver.job(How::ELSEWHERE)), None)));
-    let first = Carried::new(shared.clone());
+    let future = Rc::new(RefCell::new(irp::start(&driver.origin, driver.job(How::ELSEWHERE))));
+    let early = Rc::new(Cell::new(None));
+    let first = Carried::new((future.clone(), early.clone()));
     let first = executor.spawn(move |_| {
-        let shared = first.into_inner();
-        async move {
+        let (future, early) = first.into_inner();
+        poll_fn(move |cx| {
             explore();
-            let mut shared = shared.borrow_mut();
-            shared.1 = once(&mut shared.0, Who::Task).await;
-        }
+            if let Poll::Ready(result) = Pin::new(&mut *future.borrow_mut()).poll(cx) {
+                early.set(Some(result));
+            }
+            Poll::Ready(())
+        })
     });
-    let second = Carried::new((shared, done.clone()));
+    let second = Carried::new((future, early, done.clone()));
     let second = executor.spawn(move |_| {
-        let (shared, done) = second.into_inner();
-        async move {
-            let early = shared.borrow_mut().1.take();
-            let result = match early {
+        let (future, early, done) = second.into_inner();
+        poll_fn(move |cx| {
+            let result = match early.take() {
                 Some(result) => result,
-                None => poll_fn(|cx| Pin::new(&mut shared.borrow_mut().0).poll(cx)).await,
+                None => ready!(Pin::new(&mut *future.borrow_mut()).poll(cx)),
             };
             assert_eq!(result, Ok(FILLED));
             done.set();
-        }
+            Poll::Ready(())
+        })
     });
     drop((first.expect("a running executor"), second.expect("a running executor")));
     done.wait();
