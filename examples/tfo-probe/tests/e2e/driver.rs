@@ -24,7 +24,7 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "other_control_codes", network: Network::Host, run: other_control_codes },
     Scenario { name: "system_without_connect_ex", network: Network::Private(3), run: system_without_connect_ex },
     Scenario { name: "cancelled_mid_connect", network: Network::Host, run: cancelled_mid_connect },
-    Scenario { name: "abandoned_mid_connect", network: Network::Host, run: abandoned_mid_connect },
+    Scenario { name: "closed_mid_connect", network: Network::Host, run: closed_mid_connect },
     Scenario { name: "memory_stays_level", network: Network::Host, run: memory_stays_level },
     Scenario { name: "every_allocation_may_fail", network: Network::Host, run: every_allocation_may_fail },
     Scenario { name: "load_probe_unload", network: Network::Private(3), run: load_probe_unload },
@@ -258,8 +258,8 @@ fn cancelled_mid_connect() {
     kernel.shutdown();
 }
 
-/// A process ends: its handle is closed, then its request is cancelled.
-fn abandoned_mid_connect() {
+/// The last handle of a file takes the file's requests with it.
+fn closed_mid_connect() {
     let kernel = kernel();
     let driver = load(&kernel);
     let black_hole = BlackHole::new();
@@ -269,7 +269,8 @@ fn abandoned_mid_connect() {
         let pending = file.ioctl_start(IOCTL_PROBE, request.clone(), response_len(1, 1));
         wait_for_the_middle(round, black_hole.port());
         drop(file);
-        drop(pending);
+        let (status, _) = pending.wait();
+        assert_eq!(status, STATUS_CANCELLED, "round {round}");
     }
     driver.unload();
     kernel.shutdown();
