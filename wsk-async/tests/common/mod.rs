@@ -8,7 +8,7 @@ use wsk_async::device::Ioctl;
 use wsk_async::driver::{Driver, System};
 use wsk_async::irql::Passive;
 use wsk_async::status::{NtStatus, Result};
-use wsk_async::sys::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
+use wsk_async::sys::{DRIVER_OBJECT, NTSTATUS, PDRIVER_INITIALIZE, UNICODE_STRING};
 
 /// Any code of METHOD_BUFFERED.
 pub(crate) const RUN: u32 = 0x0022_2000;
@@ -77,6 +77,17 @@ pub(crate) fn run_on(kernel: &ntsim::Kernel, scenario: impl Scenario + 'static) 
 pub(crate) fn on_stage(kernel: &ntsim::Kernel, scenario: impl Scenario + 'static) -> ntsim::Driver {
     *SCENARIO.lock().unwrap() = Some(Arc::new(scenario));
     kernel.load("stage", driver_entry).unwrap()
+}
+
+/// The same, loaded by an entry of the test's own, which calls [`driver_entry`].
+#[allow(dead_code)]
+pub(crate) fn on_stage_by(
+    kernel: &ntsim::Kernel,
+    entry: PDRIVER_INITIALIZE,
+    scenario: impl Scenario + 'static,
+) -> ntsim::Driver {
+    *SCENARIO.lock().unwrap() = Some(Arc::new(scenario));
+    kernel.load("stage", entry).unwrap()
 }
 
 /// A kernel with two processors, and a scenario on it.
