@@ -103,7 +103,7 @@ fn run(scenario: Scenario, search: &str, limit: Limit) {
 
 #[cfg(shuttle)]
 fn run(scenario: Scenario, search: &str, limit: Limit) {
-    use crate::tool::Calm;
+    use crate::tool::{Calm, split_writes};
     use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
     const SEED: u64 = 1;
     let scheduler: Box<dyn Scheduler + Send> = match search {
@@ -111,6 +111,7 @@ fn run(scenario: Scenario, search: &str, limit: Limit) {
         "random" => Box::new(RandomScheduler::new_from_seed(SEED, usize::MAX)),
         _ => Box::new(PctScheduler::new_from_seed(SEED, 3, usize::MAX)),
     };
+    split_writes(search != "dfs");
     let mut config = shuttle::Config::new();
     config.silence_warnings = true;
     config.failure_persistence = shuttle::FailurePersistence::None;

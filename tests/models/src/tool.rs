@@ -55,6 +55,9 @@ mod with_loom {
         }
     }
 
+    /// The middle of a write to a plain field. Loom finds races without it.
+    pub(crate) fn inside_write() {}
+
     /// A plain field, for tests of who sees what.
     pub(crate) struct Plain<T>(loom::cell::UnsafeCell<T>);
 
@@ -249,6 +252,25 @@ mod with_shuttle {
 
         fn next_u64(&mut self) -> u64 {
             self.0.next_u64()
+        }
+    }
+
+    std::thread_local! {
+        /// See [`split_writes`].
+        static SPLIT: Cell<bool> = const { Cell::new(true) };
+    }
+
+    /// Whether others may run in the middle of a write to a plain field, which is how a race is seen. The search in depth
+    /// does without, that it may end; races are the business of the random searches, and of loom.
+    pub(crate) fn split_writes(split: bool) {
+        SPLIT.set(split);
+    }
+
+    /// The middle of a write to a plain field.
+    pub(crate) fn inside_write() {
+        static POINT: atomic::AtomicBool = atomic::AtomicBool::new(false);
+        if SPLIT.get() {
+            POINT.load(std::sync::atomic::Ordering::SeqCst);
         }
     }
 

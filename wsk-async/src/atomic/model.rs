@@ -17,7 +17,7 @@ pub(crate) use tool::fence;
 unsafe extern "Rust" {
     /// The code is about to touch memory at `address`; fails the execution if it was freed.
     fn wsk_model_access(address: usize);
-    /// The code is in the middle of writing a plain field; an interrupt may run here.
+    /// The code is in the middle of writing a plain field; another thread or an interrupt may run here.
     fn wsk_model_inside();
     /// Whether bug `bug` is asked for.
     fn wsk_model_seeded(bug: u32) -> bool;
@@ -182,7 +182,7 @@ impl AtomicTagged {
 }
 
 /// Finds accesses to a plain field that race: loom by causality, also where they do not overlap; shuttle by overlap, for
-/// which every write has a scheduling point in its middle.
+/// which the models put a scheduling point into the middle of a write.
 struct Race {
     #[cfg(loom)]
     cell: loom::cell::UnsafeCell<()>,
@@ -190,8 +190,6 @@ struct Race {
     writing: core::cell::Cell<bool>,
     #[cfg(shuttle)]
     reading: core::cell::Cell<usize>,
-    #[cfg(shuttle)]
-    point: tool::AtomicUsize,
 }
 
 #[cfg(loom)]
@@ -215,11 +213,7 @@ impl Race {
 #[cfg(shuttle)]
 impl Race {
     fn new() -> Self {
-        Self {
-            writing: core::cell::Cell::new(false),
-            reading: core::cell::Cell::new(0),
-            point: tool::AtomicUsize::new(0),
-        }
+        Self { writing: core::cell::Cell::new(false), reading: core::cell::Cell::new(0) }
     }
 
     fn read<R>(&self, f: impl FnOnce() -> R) -> R {
@@ -233,7 +227,6 @@ impl Race {
     fn write<R>(&self, f: impl FnOnce() -> R) -> R {
         assert!(!self.writing.get() && self.reading.get() == 0, "a plain field is written while it is in use");
         self.writing.set(true);
-        self.point.load(Ordering::SeqCst);
         inside();
         let result = f();
         self.writing.set(false);

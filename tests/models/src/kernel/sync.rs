@@ -181,6 +181,7 @@ fn wsk_model_access(address: usize) {
 
 #[unsafe(no_mangle)]
 fn wsk_model_inside() {
+    crate::tool::inside_write();
     super::dpc::interrupt_point();
 }
 

@@ -26,7 +26,8 @@ pub(super) fn print(answers: &[Answer]) -> bool {
     }
 
     println!("\nDeliberate bugs: executions until found; \"-\" where the search did not find it.");
-    let rows = self::rows(&bugs, |answer| answer.job.bug.as_ref().map_or(0, |bug| bug.number));
+    let mut rows = self::rows(&bugs, |answer| answer.job.bug.as_ref().map_or(0, |bug| bug.number));
+    rows.sort_by_key(|row| row[0].job.bug.as_ref().map_or(0, |bug| bug.number));
     heading("bug");
     for row in &rows {
         let bug = row[0].job.bug.as_ref().expect("a bug's row");
