@@ -337,11 +337,12 @@ fn a_device_deep_in_a_stack_gets_an_irp_that_reaches_it() {
         let ours = Ours::new(DEVICE.load(SeqCst))?;
         let cache = ours.cache();
         assert_reversed(cache.start(control(REVERSE, b"abc")?).await);
+        assert_eq!(below::stack_count(), 1);
         // SAFETY: the device is the driver's below, which has no request now.
         unsafe { (*below::device()).StackSize = 3 };
         // The block in the cache is too small for it, and stays there.
         assert_reversed(cache.start(control(REVERSE, b"abc")?).await);
-        assert_eq!(ours.operations.count(), 1);
+        assert_eq!((below::stack_count(), ours.operations.count()), (3, 1));
         Ok(String::new())
     });
     assert!(result.is_ok());

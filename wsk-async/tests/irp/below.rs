@@ -2,7 +2,7 @@
 //! cancelled. Its dispatch routine runs at the caller's IRQL, and its queue is guarded by the cancel spin lock.
 
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use wsk_async::sys::*;
 
 const fn code(function: u32) -> u32 {
@@ -22,6 +22,7 @@ pub(crate) const RELEASE: u32 = code(5);
 
 static DEVICE: AtomicPtr<DEVICE_OBJECT> = AtomicPtr::new(null_mut());
 static CALLS: AtomicUsize = AtomicUsize::new(0);
+static STACK_COUNT: AtomicI8 = AtomicI8::new(0);
 /// Head of the queue, through `Overlay.DriverContext`; only with the cancel spin lock held.
 static QUEUE: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
 
@@ -33,6 +34,11 @@ pub(crate) fn device() -> *mut DEVICE_OBJECT {
 /// How many requests it was sent since it was loaded.
 pub(crate) fn calls() -> usize {
     CALLS.load(SeqCst)
+}
+
+/// How many stack locations the last request had.
+pub(crate) fn stack_count() -> i8 {
+    STACK_COUNT.load(SeqCst)
 }
 
 pub(crate) unsafe extern "system" fn driver_entry(object: *mut DRIVER_OBJECT, _: *const UNICODE_STRING) -> NTSTATUS {
@@ -63,6 +69,7 @@ unsafe extern "system" fn dispatch(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
     CALLS.fetch_add(1, SeqCst);
     // SAFETY: the IRP is the dispatch routine's until it is completed or pended.
     unsafe {
+        STACK_COUNT.store((*irp).StackCount, SeqCst);
         let code = (*IoGetCurrentIrpStackLocation(irp)).Parameters.DeviceIoControl.IoControlCode;
         match code {
             PEND | PEND_FIRMLY => return pend(irp, code == PEND),
