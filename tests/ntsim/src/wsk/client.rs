@@ -10,7 +10,7 @@ use crate::cpu;
 use crate::verifier::{self, Call, require_irql};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use wsk_sys::{
@@ -46,6 +46,8 @@ pub(super) struct Client {
     answer: Event,
     /// Set whenever there is less to wait for; WskDeregister waits for it.
     progress: Event,
+    /// Threads about to set it. WskDeregister lets them go first: when it has returned, the kernel may end.
+    leaving: AtomicU32,
 }
 
 struct State {
@@ -53,6 +55,8 @@ struct State {
     captures: u32,
     /// Client-level calls that have not returned, or whose IRPs are not completed.
     activity: u32,
+    /// Those of them that wait for name resolution, which has a time limit of its own.
+    lookups: u32,
     /// By number.
     sockets: BTreeMap<u64, Weak<Socket>>,
     /// Results of name resolution that the driver holds, by the address of their heads.
@@ -65,11 +69,16 @@ impl State {
     fn idle(&self) -> bool {
         self.captures == 0 && self.activity == 0 && self.sockets.is_empty()
     }
+
+    /// Whether there is something to wait for that does not end by itself.
+    fn stuck(&self) -> bool {
+        self.captures > 0 || self.activity > self.lookups || !self.sockets.is_empty()
+    }
 }
 
 impl Client {
     pub(super) fn new(provider: &Arc<Provider>, block: usize, version: u16) -> Client {
-        let client = Client {
+        Client {
             provider: Arc::clone(provider),
             block,
             version,
@@ -77,17 +86,15 @@ impl Client {
                 deregistering: false,
                 captures: 0,
                 activity: 0,
+                lookups: 0,
                 sockets: BTreeMap::new(),
                 lists: HashMap::new(),
                 list_changes: Vec::new(),
             }),
             answer: Event::new(NotificationEvent),
             progress: Event::new(SynchronizationEvent),
-        };
-        if client.provider_is_there() {
-            client.answer.set();
+            leaving: AtomicU32::new(0),
         }
-        client
     }
 
     /// `PWSK_CLIENT`.
@@ -103,9 +110,11 @@ impl Client {
         self.provider.present.load(Ordering::Acquire)
     }
 
-    /// The provider has appeared: waiting captures go on.
-    pub(super) fn provider_appeared(&self) {
-        self.answer.set();
+    /// Lets waiting captures go on if the provider is there. Called when it appears, and for a client that is new then.
+    pub(super) fn look_for_provider(&self) {
+        if self.provider_is_there() {
+            self.answer.set();
+        }
     }
 
     /// WskCaptureProviderNPI.
@@ -124,13 +133,21 @@ impl Client {
 
     /// WskReleaseProviderNPI.
     pub(super) fn release(&self) {
-        let mut state = lock(&self.state);
-        match state.captures.checked_sub(1) {
+        self.give_up(|state| match state.captures.checked_sub(1) {
             Some(left) => state.captures = left,
             None => verifier::violation(&rules::NOT_CAPTURED, "WskReleaseProviderNPI without a captured provider"),
+        });
+    }
+
+    /// Changes the state so that there is less to wait for.
+    fn give_up(&self, change: impl FnOnce(&mut State)) {
+        {
+            let mut state = lock(&self.state);
+            self.leaving.fetch_add(1, Ordering::Relaxed);
+            change(&mut state);
         }
-        drop(state);
         self.progress.set();
+        self.leaving.fetch_sub(1, Ordering::Release);
     }
 
     /// WskDeregister: waits until nothing of the registration is in use.
@@ -149,10 +166,13 @@ impl Client {
             self.complete(irp, Outcome::cancelled(0));
         }
         while !lock(&self.state).idle() {
-            if !self.progress.wait(Some(self.provider.config.deregister_patience)) && !lock(&self.state).idle() {
+            if !self.progress.wait(Some(self.provider.config.deregister_patience)) && lock(&self.state).stuck() {
                 let detail = format_args!("WskDeregister waits in vain; {}", self.open());
                 verifier::violation(&rules::DEREGISTER_STUCK, detail);
             }
+        }
+        while self.leaving.load(Ordering::Acquire) > 0 {
+            std::thread::yield_now();
         }
         let lists = lock(&self.state).lists.len();
         if lists > 0 {
@@ -178,8 +198,17 @@ impl Client {
     }
 
     pub(super) fn socket_closed(&self, number: u64) {
-        lock(&self.state).sockets.remove(&number);
-        self.progress.set();
+        self.give_up(|state| drop(state.sockets.remove(&number)));
+    }
+
+    /// An accepted IRP waits for name resolution.
+    pub(super) fn lookup_begins(&self) {
+        lock(&self.state).lookups += 1;
+    }
+
+    /// It does no longer, and is about to be completed.
+    pub(super) fn lookup_ends(&self) {
+        lock(&self.state).lookups -= 1;
     }
 
     /// Notes a list that the driver is about to get.
@@ -224,8 +253,7 @@ impl Client {
     }
 
     fn activity_ended(&self) {
-        lock(&self.state).activity -= 1;
-        self.progress.set();
+        self.give_up(|state| state.activity -= 1);
     }
 }
 

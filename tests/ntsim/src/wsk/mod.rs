@@ -122,7 +122,7 @@ pub(crate) fn start(config: Config) {
             if let Some(provider) = late.upgrade() {
                 provider.present.store(true, Ordering::Release);
                 let clients = lock(&provider.clients).clone();
-                clients.iter().for_each(|client| client.provider_appeared());
+                clients.iter().for_each(|client| client.look_for_provider());
             }
         };
         cpu::after(0, delay, Box::new(appear));

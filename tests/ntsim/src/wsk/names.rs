@@ -84,9 +84,11 @@ impl Lookup {
     /// Makes a lookup that can be cancelled; none if it was cancelled already, and is completed.
     fn pend(client: &Arc<Client>, irp: Irp) -> Option<Arc<Lookup>> {
         let lookup = Arc::new(Lookup { client: Arc::clone(client), irp: Mutex::new(Some(irp)) });
+        client.lookup_begins();
         if client.provider().config.cancel_ignored || irp.pend(&lookup) {
             return Some(lookup);
         }
+        client.lookup_ends();
         client.finish(irp, Outcome::cancelled(0));
         None
     }
@@ -99,6 +101,7 @@ impl Lookup {
             waiting.take_if(ours)
         };
         if let Some(irp) = irp {
+            self.client.lookup_ends();
             // Information repeats the status of these functions.
             let status = deliver().err().unwrap_or(wsk_sys::STATUS_SUCCESS);
             self.client.complete(irp, Outcome { status, information: status as u32 as usize });
@@ -109,6 +112,7 @@ impl Lookup {
 impl Owner for Lookup {
     fn cancelled(self: Arc<Self>, irp: Irp) {
         *lock(&self.irp) = None;
+        self.client.lookup_ends();
         self.client.complete(irp, Outcome::cancelled(0));
     }
 }

@@ -42,6 +42,7 @@ pub unsafe extern "system" fn WskRegister(npi: *mut WSK_CLIENT_NPI, registration
         }
         clients.push(Arc::clone(&client));
     }
+    client.look_for_provider();
     // SAFETY: the contract of the function.
     unsafe {
         registration.write(WSK_REGISTRATION {
