@@ -246,10 +246,11 @@ pub(crate) fn pick_processor() -> u32 {
 
 /// Raises the calling thread to `new`; returns its old IRQL.
 pub(crate) fn raise(new: KIRQL) -> KIRQL {
+    let processor = processor();
     let current = current();
     let old = current.irql.get();
     if old < DISPATCH_LEVEL && new >= DISPATCH_LEVEL {
-        processor().enter_dispatch(new);
+        processor.enter_dispatch(new);
     } else {
         current.irql.set(new);
     }

@@ -83,6 +83,9 @@ pub(crate) unsafe extern "system" fn ExFreePoolWithTag(P: *mut c_void, Tag: u32)
             violation(&rules::POOL_DOUBLE_FREE, format_args!("{address:#x} is freed twice: {block}"))
         }
         Found::Unknown(None) => violation(&rules::POOL_BAD_FREE, format_args!("{address:#x} is not pool")),
+        Found::Unknown(Some((start, block))) if !matches!(block.kind, Kind::Pool { .. }) => {
+            violation(&rules::POOL_KIND, format_args!("{address:#x} lies inside {start:#x}: {block}"))
+        }
         Found::Unknown(Some((start, block))) => {
             violation(&rules::POOL_BAD_FREE, format_args!("{address:#x} lies inside {start:#x}: {block}"))
         }
