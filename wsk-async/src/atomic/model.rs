@@ -141,12 +141,6 @@ impl AtomicTagged {
         self.0.store(value.expose_provenance(), order);
     }
 
-    /// Exchanges it.
-    pub(crate) fn swap(&self, value: *mut (), order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.swap(value.expose_provenance(), order))
-    }
-
     /// Exchanges it if it is `current`.
     pub(crate) fn compare_exchange(
         &self,
@@ -166,18 +160,6 @@ impl AtomicTagged {
     pub(crate) fn fetch_byte_add(&self, bytes: usize, order: Ordering) -> *mut () {
         access(self);
         pointer(self.0.fetch_add(bytes, order))
-    }
-
-    /// Subtracts from it, in bytes; returns what it was.
-    pub(crate) fn fetch_byte_sub(&self, bytes: usize, order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.fetch_sub(bytes, order))
-    }
-
-    /// Sets bits; returns what it was.
-    pub(crate) fn fetch_or(&self, bits: usize, order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.fetch_or(bits, order))
     }
 }
 
