@@ -313,8 +313,7 @@ fn the_chosen_allocation_fails() {
         assert!(IoAllocateMdl(8 as *mut c_void, 8, FALSE, FALSE, null_mut()).is_null());
         fail();
         let mut handle = null_mut();
-        let status =
-            PsCreateSystemThread(&mut handle, 0, null_mut(), null_mut(), null_mut(), end, null_mut());
+        let status = PsCreateSystemThread(&mut handle, 0, null_mut(), null_mut(), null_mut(), end, null_mut());
         assert_eq!(status, STATUS_INSUFFICIENT_RESOURCES);
         fail();
         let mut device = null_mut();
