@@ -100,11 +100,9 @@ fn new_core(key: usize, drive: Drive) -> Result<Shared<Core>> {
     // SAFETY: the frequency is a valid place to write to.
     unsafe { KeQueryPerformanceCounter(&mut frequency) };
     let core = Shared::try_new(Core::new(key, drive, frequency / DRAINS_PER_SECOND))?;
+    core.settle();
     // SAFETY: this is its place for good, and nobody else knows it.
-    unsafe {
-        Core::settle(Shared::as_ptr(&core));
-        pump::prepare(Shared::as_ptr(&core));
-    }
+    unsafe { pump::prepare(Shared::as_ptr(&core)) };
     Ok(core)
 }
 

@@ -4,7 +4,7 @@
 //! memory, so that a use after free is found although the memory is still there; loom alone does not see one.
 
 use super::Ordering;
-use core::cell::UnsafeCell as Plain;
+use core::cell::UnsafeCell;
 
 #[cfg(loom)]
 use loom::sync::atomic as tool;
@@ -68,7 +68,6 @@ impl AtomicUsize {
     delegate! {
         load(order: Ordering) -> usize;
         store(value: usize, order: Ordering) -> ();
-        swap(value: usize, order: Ordering) -> usize;
         compare_exchange(current: usize, new: usize, success: Ordering, failure: Ordering) -> Result<usize, usize>;
         fetch_add(value: usize, order: Ordering) -> usize;
         fetch_sub(value: usize, order: Ordering) -> usize;
@@ -219,13 +218,13 @@ impl Race {
 /// See the product's.
 pub(crate) struct Cell<T> {
     race: Race,
-    value: Plain<T>,
+    value: UnsafeCell<T>,
 }
 
 impl<T> Cell<T> {
     /// Makes one.
     pub(crate) fn new(value: T) -> Self {
-        Self { race: Race::new(), value: Plain::new(value) }
+        Self { race: Race::new(), value: UnsafeCell::new(value) }
     }
 
     /// Reads through a pointer.

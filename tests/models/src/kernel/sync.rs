@@ -16,10 +16,11 @@ unsafe extern "system" fn KeGetCurrentIrql() -> KIRQL {
 unsafe extern "system" fn KfRaiseIrql(new: KIRQL) -> KIRQL {
     let Context { irql: old, processor, .. } = context();
     assert!(new >= old, "IRQL_NOT_GREATER_OR_EQUAL");
-    if old < DISPATCH_LEVEL && new == DISPATCH_LEVEL {
-        if let Some(processor) = processor_of(processor) {
-            processor.lock.acquire();
-        }
+    if old < DISPATCH_LEVEL
+        && new == DISPATCH_LEVEL
+        && let Some(processor) = processor_of(processor)
+    {
+        processor.lock.acquire();
     }
     change(|context| context.irql = new);
     old
@@ -30,10 +31,11 @@ unsafe extern "system" fn KeLowerIrql(new: KIRQL) {
     let Context { irql: old, processor, .. } = context();
     assert!(new <= old, "IRQL_NOT_LESS_OR_EQUAL");
     change(|context| context.irql = new);
-    if old == DISPATCH_LEVEL && new < DISPATCH_LEVEL {
-        if let Some(processor) = processor_of(processor) {
-            processor.lock.release();
-        }
+    if old == DISPATCH_LEVEL
+        && new < DISPATCH_LEVEL
+        && let Some(processor) = processor_of(processor)
+    {
+        processor.lock.release();
     }
 }
 
