@@ -2,7 +2,7 @@
 
 use super::probe::{Foreign, OUTPUT, Probe};
 use super::{Bug, Scenario};
-use crate::kernel::{At, Boot, boot, finish, interrupts, spawn, with_world};
+use crate::kernel::{At, Boot, boot, finish, interrupts, passive, spawn, with_world};
 use crate::tool::{explore, quiet};
 use std::rc::Rc;
 use std::task::Poll;
@@ -47,7 +47,7 @@ pub(crate) const BUGS: &[Bug] = &[
 
 fn two_wakers_by_value() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(2);
     drop(probe.settle(&executor.spawner(), 2));
     explore();
@@ -76,7 +76,7 @@ fn two_wakers_not_polled() {
 
 fn by_reference(queued: bool) {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(2);
     drop(probe.settle(&executor.spawner(), 2 + usize::from(queued)));
     let first = queued.then(|| probe.waker());
@@ -101,7 +101,7 @@ fn by_reference(queued: bool) {
 
 fn join_with_two_wakers() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     let mut handle = probe.settle(&executor.spawner(), 1);
     let (first, second) = (Foreign::new(), Foreign::new());
@@ -135,7 +135,7 @@ fn join_with_two_wakers() {
 
 fn abort_wake_drop() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     let mut handle = probe.settle(&executor.spawner(), 1);
     let abort = handle.abort_handle().expect("a task that is alive");
@@ -165,7 +165,7 @@ fn abort_wake_drop() {
 /// A stop while `act` uses the waker of a task that has only this one.
 fn stop_against(act: fn(Rc<Probe>, std::task::Waker)) {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     drop(probe.settle(&executor.spawner(), 1));
     explore();
@@ -197,7 +197,7 @@ fn stop_and_completion() {
 
 fn stop_and_spawn() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let spawner = executor.spawner();
     let probe = Probe::new(0);
     crate::kernel::settle();
@@ -218,7 +218,7 @@ fn stop_and_spawn() {
 fn budget_of_one() {
     boot(Boot::threads());
     with_world(|world| world.polls = Some(1));
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let (yielding, woken) = (Probe::new(1), Probe::new(1));
     drop(yielding.settle(&executor.spawner(), 1));
     drop(woken.settle(&executor.spawner(), 1));
@@ -246,7 +246,7 @@ fn budget_of_one() {
 
 fn interrupt_in_list_code() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let (yielding, interrupted) = (Probe::new(1), Probe::new(1));
     drop(yielding.settle(&executor.spawner(), 1));
     drop(interrupted.settle(&executor.spawner(), 1));
@@ -279,7 +279,7 @@ fn interrupt_in_list_code() {
 
 fn dpc_local_and_remote() {
     boot(Boot::exclusive(1));
-    let executor = DispatchExecutor::start(0).expect("an executor");
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
     let probe = Probe::new(2);
     drop(probe.settle(&executor.spawner(), 2));
     explore();
@@ -302,7 +302,7 @@ fn dpc_local_and_remote() {
 
 fn wakes_while_completing() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     drop(probe.settle(&executor.spawner(), 2));
     probe.set(0);
@@ -323,7 +323,7 @@ fn wakes_while_completing() {
 
 fn dpc_shutdown() {
     boot(Boot::exclusive(2));
-    let executor = DispatchExecutor::start(0).expect("an executor");
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
     let probe = Probe::new(1);
     drop(probe.settle(&executor.spawner(), 2));
     explore();
