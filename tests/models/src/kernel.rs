@@ -12,7 +12,7 @@ mod sync;
 mod world;
 
 pub(crate) use dpc::interrupts;
-pub(crate) use world::{At, BUG, Boot, boot, context, finish, settle, spawn, with_world};
+pub(crate) use world::{At, BUG, Boot, boot, context, elsewhere, finish, settle, spawn, with_world};
 
 /// The token of code at PASSIVE_LEVEL, where every scenario starts.
 pub(crate) fn passive() -> wsk_async::irql::Passive {

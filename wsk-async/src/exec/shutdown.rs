@@ -1,7 +1,6 @@
 //! The end of an executor: [`Stopping`], between `stop` and closed.
 
 use super::queue::Core;
-use crate::atomic::seeded;
 use crate::irql::{Level, Passive};
 use crate::mem::Shared;
 use crate::thread::{SystemThread, visit_every_processor};
@@ -48,10 +47,8 @@ impl Drop for Running {
             // The grace period: a waker that lost the race for the last drain is still between its push and its insert, at
             // DISPATCH_LEVEL. The visit waits for it, and the flush for the DPC that it inserted.
             None => {
-                if !seeded(33) {
-                    // SAFETY: destructors of executors run at PASSIVE_LEVEL.
-                    visit_every_processor(&unsafe { Passive::token() });
-                }
+                // SAFETY: destructors of executors run at PASSIVE_LEVEL.
+                visit_every_processor(&unsafe { Passive::token() });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::probe::{Foreign, OUTPUT, Probe};
 use super::{Bug, Scenario};
-use crate::kernel::{At, Boot, boot, finish, interrupts, passive, spawn, with_world};
+use crate::kernel::{At, Boot, boot, elsewhere, finish, interrupts, passive, spawn, with_world};
 use crate::tool::{explore, quiet};
 use std::rc::Rc;
 use std::task::Poll;
@@ -24,6 +24,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "S7", about: "bound DPC, a local and a remote completion", body: dpc_local_and_remote },
     Scenario { name: "S8", about: "wakes keep arriving while the task completes", body: wakes_while_completing },
     Scenario { name: "S9", about: "shutdown of a bound DPC, with the grace period", body: dpc_shutdown },
+    Scenario {
+        name: "S9l",
+        about: "the same, stopped on its own processor, one remote wake",
+        body: dpc_local_shutdown,
+    },
 ];
 
 pub(crate) const BUGS: &[Bug] = &[
@@ -41,8 +46,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug { number: 13, about: "joiner's slot read after the reference is gone", scenario: "S3", search: "loom-2" },
     Bug { number: 14, about: "QUEUED not made to stick again", scenario: "S8", search: "pct-3" },
     Bug { number: 15, about: "PASSIVE code takes the processor's local path", scenario: "S7", search: "loom-2" },
-    Bug { number: 33, about: "no grace period before the flush", scenario: "S9", search: "random" },
-    Bug { number: 34, about: "no flush after the grace period", scenario: "S9", search: "random" },
+    Bug { number: 33, about: "no grace period before the flush", scenario: "S9l", search: "pct-3" },
+    Bug { number: 34, about: "no flush after the grace period", scenario: "S9l", search: "pct-3" },
 ];
 
 fn two_wakers_by_value() {
@@ -335,5 +340,23 @@ fn dpc_shutdown() {
     probe.assert_gone();
     quiet();
     threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    finish();
+}
+
+/// The stop is local work, so it signals by itself: the remote waker's insert may be all that is left of the wake.
+fn dpc_local_shutdown() {
+    boot(Boot::exclusive(2));
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
+    let probe = Probe::new(1);
+    drop(probe.settle(&executor.spawner(), 1));
+    explore();
+    let thread = {
+        let waker = probe.waker();
+        spawn(At::dispatch(1), move || waker.wake())
+    };
+    drop(elsewhere(At::dispatch(0), || executor.stop()));
+    probe.assert_gone();
+    quiet();
+    thread.join().expect("a thread");
     finish();
 }
