@@ -197,8 +197,8 @@ fn an_output_that_nobody_takes_is_dropped_by_the_executor() {
 fn an_executor_stops_with_tasks_that_hold_each_others_handles() {
     let answer = run(async |_: &System, passive: &Passive| {
         let count = Arc::new(AtomicUsize::new(0));
-        let high = DispatchExecutor::start(1)?;
-        let low = PassiveExecutor::start()?;
+        let high = DispatchExecutor::start(passive, 1)?;
+        let low = PassiveExecutor::start(passive)?;
         for _ in 0..100 {
             let counter = count.clone();
             let inner = high.spawn(move |_: Dispatch| async move {
@@ -229,7 +229,7 @@ fn an_executor_stops_with_tasks_that_hold_each_others_handles() {
 #[test]
 fn a_handle_holds_a_stopping_executor_up_and_is_counted() {
     let answer = run(async |_: &System, passive: &Passive| {
-        let executor = DispatchExecutor::start(1)?;
+        let executor = DispatchExecutor::start(passive, 1)?;
         let handle = executor.spawn(|_: Dispatch| Never)?;
         drop(executor.spawn(|_: Dispatch| Never)?);
         let stopping = executor.stop();
@@ -251,9 +251,9 @@ fn a_handle_holds_a_stopping_executor_up_and_is_counted() {
 fn executors_start_and_end_a_thousand_times() {
     let answer = run(async |_: &System, passive: &Passive| {
         for round in 0..1_000_u32 {
-            let high = DispatchExecutor::start(round % 2)?;
+            let high = DispatchExecutor::start(passive, round % 2)?;
             drop(high.spawn(|_: Dispatch| async { yield_now().await })?);
-            let low = PassiveExecutor::start()?;
+            let low = PassiveExecutor::start(passive)?;
             drop(low.spawn(|_: Passive| async { yield_now().await })?);
             if round % 3 == 0 {
                 // Without a stop.
@@ -263,7 +263,7 @@ fn executors_start_and_end_a_thousand_times() {
                 low.stop().wait_closed(passive);
             }
         }
-        Ok(format!("{:?}", DispatchExecutor::start(99).map(drop)))
+        Ok(format!("{:?}", DispatchExecutor::start(passive, 99).map(drop)))
     });
     assert_eq!(answer.unwrap(), "Err(STATUS_INVALID_PARAMETER)");
 }

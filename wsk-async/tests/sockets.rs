@@ -386,3 +386,29 @@ fn every_allocation_may_fail() {
     }
     assert!(failures > 30, "only {failures} allocations");
 }
+
+#[test]
+fn connect_ex_is_cancelled_between_its_steps_too() {
+    let address = server(silent);
+    // Before 1703: it connects, and then sends. With one processor nothing completes while its DPC polls.
+    let config = ntsim::wsk::Config { force_pending: true, ..Default::default() };
+    let kernel = ntsim::Kernel::builder().processors(1).os_build(14393).wsk(config).start();
+    run_on(&kernel, async move |system: &System, _: &Passive| {
+        let socket = bound(system, Family::V4).await?;
+        let timers = system.timers.clone();
+        let task = system.dispatch.spawn(move |_: Dispatch| async move {
+            let mut connecting = std::pin::pin!(socket.connect_ex(address, Some(Buf::copy_of(b"hello")?)));
+            let first = core::future::poll_fn(|cx| core::task::Poll::Ready(connecting.as_mut().poll(cx).is_pending()));
+            assert!(first.await);
+            // The connection is made meanwhile, and nobody polls.
+            timers.sleep(Duration::from_millis(100)).await;
+            wsk_async::time::Cancel::cancel(connecting.as_mut());
+            let BufResult(result, buffer) = connecting.await;
+            assert_eq!((result.err(), &*buffer.unwrap()), (Some(NtStatus::CANCELLED), b"hello".as_slice()));
+            Ok(())
+        })?;
+        task.await??;
+        Ok(String::new())
+    })
+    .unwrap();
+}

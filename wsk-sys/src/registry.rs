@@ -3,33 +3,8 @@
 //! For a driver with settings. DriverEntry's `RegistryPath` is the service's key; by convention its values are under
 //! `Parameters`.
 
-use crate::{HANDLE, NTSTATUS, PSECURITY_DESCRIPTOR, UNICODE_STRING};
+use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, PSECURITY_DESCRIPTOR, UNICODE_STRING};
 use core::ffi::c_void;
-
-/// An object by name, for a routine that opens or makes it. WDK page: OBJECT_ATTRIBUTES.
-#[repr(C)]
-#[derive(Debug)]
-pub struct OBJECT_ATTRIBUTES {
-    /// Size of this structure in bytes.
-    pub Length: u32,
-    /// Where the name begins, or null for the top.
-    pub RootDirectory: HANDLE,
-    /// The name.
-    pub ObjectName: *const UNICODE_STRING,
-    /// See [`OBJ_KERNEL_HANDLE`].
-    pub Attributes: u32,
-    /// Of a new object, or null.
-    pub SecurityDescriptor: PSECURITY_DESCRIPTOR,
-    /// Null.
-    pub SecurityQualityOfService: *mut c_void,
-}
-layout!(OBJECT_ATTRIBUTES, 48 / 8, Length @ 0, RootDirectory @ 8, ObjectName @ 16, Attributes @ 24, SecurityDescriptor @ 32,
-    SecurityQualityOfService @ 40);
-
-/// Names are compared without regard to case.
-pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
-/// The handle is the kernel's, valid in every process and not in user mode. Drivers always set it outside the system process.
-pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 
 /// Fills in [`OBJECT_ATTRIBUTES`]. WDK page: InitializeObjectAttributes.
 ///
@@ -38,7 +13,7 @@ pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 #[inline(always)]
 pub unsafe fn InitializeObjectAttributes(
     p: *mut OBJECT_ATTRIBUTES,
-    n: *const UNICODE_STRING,
+    n: *mut UNICODE_STRING,
     a: u32,
     r: HANDLE,
     s: PSECURITY_DESCRIPTOR,

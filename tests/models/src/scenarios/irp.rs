@@ -6,7 +6,7 @@
 use super::probe::Foreign;
 use super::{Bug, Scenario};
 use crate::kernel::irp::{FILLED, How, Job, Log, join_completers, reset, unload};
-use crate::kernel::{At, BUG, Boot, boot, finish, settle, spawn};
+use crate::kernel::{At, BUG, Boot, boot, finish, passive, settle, spawn};
 use crate::tool::{Carried, Event, explore, quiet};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use wsk_async::exec::{DispatchExecutor, PassiveExecutor};
 use wsk_async::irp::{self, Cache, IrpFuture, Operations, Origin, Request};
-use wsk_async::irql::{Level, Passive};
 use wsk_async::mem::Shared;
 use wsk_async::status::NtStatus;
 use wsk_async::time::Cancel;
@@ -100,7 +99,7 @@ fn in_a_task<F: Future<Output = ()> + 'static>(drops_irps: bool, body: impl FnOn
     boot(Boot::threads());
     reset(drops_irps);
     let driver = Driver::new();
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let done = Rc::new(Event::new(false));
     let task = Carried::new((body(&driver), done.clone()));
     let handle = executor.spawn(move |_| {
@@ -221,7 +220,7 @@ fn complete_two_tasks() {
     boot(Boot::threads());
     reset(false);
     let driver = Driver::new();
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let done = Rc::new(Event::new(false));
     let future = Rc::new(RefCell::new(irp::start(&driver.origin, driver.job(How::ELSEWHERE))));
     let early = Rc::new(Cell::new(None));
@@ -357,7 +356,7 @@ fn on_a_dpc(aborted: bool) {
     boot(Boot::exclusive(1));
     reset(false);
     let driver = Driver::new();
-    let executor = DispatchExecutor::start(0).expect("an executor");
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
     let done = Rc::new(Event::new(false));
     let task = Carried::new((driver.cache::<Job>(), driver.log.clone(), Finally(done.clone())));
     settle();
@@ -456,8 +455,7 @@ fn unloading() {
         let result = Foreign::new().poll(&mut irp::start(&origin, job));
         assert!(matches!(result, Poll::Ready(Ok(FILLED) | Err(NtStatus::DELETE_PENDING))));
     });
-    // SAFETY: this thread runs at PASSIVE_LEVEL.
-    operations.close_and_wait(&unsafe { Passive::token() });
+    operations.close_and_wait(&passive());
     assert_eq!(operations.count(), 0, "blocks left");
     drop(operations);
     if BUG.get() != 31 {
