@@ -299,6 +299,9 @@ macro_rules! driver {
 ///
 /// In a release driver one panic is left, the compiler's own guard in every async function against being polled after it
 /// has returned, which the executor never does (the .sys is checked for others).
+///
+/// With the feature `wdk` all of it is left to wdk-panic and wdk-sys, which have the same.
+#[cfg(not(all(windows, feature = "wdk")))]
 #[macro_export]
 macro_rules! image {
     () => {
@@ -325,4 +328,11 @@ macro_rules! image {
         #[unsafe(no_mangle)]
         pub extern "C" fn __CxxFrameHandler3() {}
     };
+}
+
+/// What the compiler expects of a freestanding image comes from wdk-panic and wdk-sys here.
+#[cfg(all(windows, feature = "wdk"))]
+#[macro_export]
+macro_rules! image {
+    () => {};
 }

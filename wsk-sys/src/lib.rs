@@ -9,6 +9,8 @@
 //!
 //! What is imported by name exists in every kernel since Windows 7. Newer routines are types only (`PFN_*`), to be looked
 //! up with [`MmGetSystemRoutineAddress`].
+//!
+//! The feature `wdk` adds the module `wdk`: agreement with wdk-sys, checked when it is compiled.
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
 
@@ -27,6 +29,8 @@ mod status;
 mod tcp_info;
 mod time;
 mod types;
+#[cfg(all(windows, feature = "wdk"))]
+pub mod wdk;
 mod wsk;
 mod wsk_client;
 mod wsk_codes;

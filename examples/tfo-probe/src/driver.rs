@@ -17,7 +17,6 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
-use wsk_async::debug_print;
 use wsk_async::device::Ioctl;
 use wsk_async::driver::{Driver, System};
 use wsk_async::exec::JoinHandle;
@@ -25,6 +24,11 @@ use wsk_async::irql::{Dispatch, Passive};
 use wsk_async::mem::{Array, Shared};
 use wsk_async::status::{NtStatus, Result};
 use wsk_async::wsk::Provider;
+
+#[cfg(all(windows, feature = "wdk"))]
+use crate::beside_wdk::debug_print;
+#[cfg(not(all(windows, feature = "wdk")))]
+use wsk_async::debug_print;
 
 /// How long a request waits for WSK's provider, which may start after this driver.
 const PROVIDER_LIMIT: Duration = Duration::from_secs(10);

@@ -3,12 +3,14 @@
 //! For people who want to know that, and for people who want to see a whole driver. The driver (`driver`) has one control
 //! code, [`protocol`], which takes targets and options and returns what it measured. Everything that runs outside the
 //! kernel is behind the feature `cli`: verdicts, reports, the command line and the server to probe against. The feature
-//! `image` alone gives the driver without any of it, for a `.sys`.
+//! `image` alone gives the driver without any of it, for a `.sys`; `wdk` beside it puts Microsoft's crates to use.
 #![no_std]
 
 #[cfg(feature = "cli")]
 extern crate std;
 
+#[cfg(all(windows, feature = "wdk"))]
+mod beside_wdk;
 mod driver;
 pub mod protocol;
 

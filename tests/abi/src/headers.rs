@@ -26,6 +26,13 @@ pub(crate) struct Unit {
     pub(crate) arguments: Vec<String>,
 }
 
+/// Where mingw-w64 has its headers.
+pub(crate) const MINGW_FOLDERS: &[&str] = &[
+    "/usr/share/mingw-w64/include",
+    "/usr/x86_64-w64-mingw32/include",
+    "/usr/x86_64-w64-mingw32/sys-root/mingw/include",
+];
+
 /// The newest system that the headers know.
 const VERSION: [&str; 2] = ["-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A00000C"];
 
@@ -39,15 +46,7 @@ const WINE: &str = "#include <stdarg.h>\n#include <ntstatus.h>\n#define WIN32_NO
 impl Header {
     /// mingw-w64's: the kernel's headers and Winsock's, but no `wsk.h`.
     pub fn mingw() -> Result<Header> {
-        let folder = first(
-            &[
-                "/usr/share/mingw-w64/include",
-                "/usr/x86_64-w64-mingw32/include",
-                "/usr/x86_64-w64-mingw32/sys-root/mingw/include",
-            ],
-            "ddk/wdm.h",
-            "mingw-w64-x86-64-dev",
-        )?;
+        let folder = first(MINGW_FOLDERS, "ddk/wdm.h", "mingw-w64-x86-64-dev")?;
         let kernel = format!("-I{}", folder.join("ddk").display());
         Ok(Header {
             name: "mingw-w64",

@@ -8,7 +8,7 @@ use object::read::archive::ArchiveFile;
 use std::collections::BTreeSet;
 
 /// Where mingw-w64 has its libraries.
-const FOLDERS: &[&str] = &["/usr/x86_64-w64-mingw32/lib", "/usr/x86_64-w64-mingw32/sys-root/mingw/lib"];
+pub(crate) const FOLDERS: &[&str] = &["/usr/x86_64-w64-mingw32/lib", "/usr/x86_64-w64-mingw32/sys-root/mingw/lib"];
 
 /// Libraries by the file that a function is imported from.
 const LIBRARIES: &[(&str, &str)] =

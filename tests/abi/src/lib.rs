@@ -3,7 +3,7 @@
 //! For whoever doubts an offset. The table of all that wsk-sys declares is made from its source, so that nothing is
 //! forgotten ([`model`]); C compilers and windows-sys are asked for the same ([`probe`], [`proof`]); what differs, or is nowhere to be
 //! found, is an error unless it is on the list of known errors of those headers ([`exceptions`], [`compare`]). No header is
-//! part of this project.
+//! part of this project. Beside it: that everything compiles for Windows ([`targets`]), and with wdk-sys ([`wdk`]).
 
 pub mod compare;
 pub mod exceptions;
@@ -12,7 +12,10 @@ pub mod imports;
 pub mod model;
 pub mod probe;
 pub mod proof;
+pub mod targets;
+pub mod wdk;
 
+mod command;
 mod object;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +48,25 @@ pub enum Error {
     /// An object file has no answer.
     #[error("the compiler gave no answer to question {0}")]
     NoAnswer(usize),
+    /// Something of others is not as it was.
+    #[error("{path}: {what} has changed; the changes made to it here need another look")]
+    Changed {
+        /// What.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// A command failed.
+    #[error("{command} failed\n{output}")]
+    Command {
+        /// The command.
+        command: String,
+        /// What it says.
+        output: String,
+    },
+    /// A tool for Windows is missing.
+    #[error(transparent)]
+    Tool(#[from] wine::Error),
     /// A file cannot be read or written.
     #[error("{path}: {error}")]
     Io {
@@ -59,6 +81,11 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether something is not installed.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Error::Missing { .. } | Error::Tool(wine::Error::Missing { .. }))
+    }
+
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
         let path = path.to_owned();
         move |error| Error::Io { path, error }

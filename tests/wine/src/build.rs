@@ -55,7 +55,7 @@ pub fn build(package: &str, features: &[&str]) -> Result<Image> {
     let image = Image::at(directory.join(format!("{name}.sys")));
     fs::create_dir_all(&directory).map_err(Error::io(format!("creating {}", directory.display())))?;
 
-    let mut command = Rust::find()?.cargo_rustc();
+    let mut command = Rust::find(TARGET)?.cargo("rustc");
     command.args(["--package", package, "--lib", "--crate-type", "cdylib", "--no-default-features", "--features"]);
     command.arg([&[IMAGE_FEATURE], features].concat().join(","));
     // The library of each set of features has the same name: nobody may build another before this one is copied.
@@ -69,7 +69,7 @@ pub fn build(package: &str, features: &[&str]) -> Result<Image> {
 
 /// Builds the runner's Windows program.
 pub(crate) fn build_client() -> Result<PathBuf> {
-    let mut command = Rust::find()?.cargo_rustc();
+    let mut command = Rust::find(TARGET)?.cargo("rustc");
     command.args(["--package", "wine-client", "--bin", "client"]);
     Ok(link(command, &metadata()?, PROGRAM_LINK)?.join("client.exe"))
 }

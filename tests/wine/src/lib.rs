@@ -32,3 +32,4 @@ pub use error::{Error, Result};
 pub use image::{Kernels, Report, check};
 pub use log::Line;
 pub use session::{Runner, Session};
+pub use tools::{Rust, linker};

@@ -15,7 +15,7 @@ const SYSTEM_BIN: &str = "/usr/bin";
 
 /// A Rust toolchain that builds for Windows.
 #[derive(Debug)]
-pub(crate) enum Rust {
+pub enum Rust {
     /// The target is installed for the compiler in PATH.
     Target,
     /// The system's own compiler, which builds `core` from the source beside it.
@@ -28,15 +28,15 @@ pub(crate) enum Rust {
 }
 
 impl Rust {
-    /// Finds one.
-    pub(crate) fn find() -> Result<Rust> {
+    /// Finds one for a target, such as `x86_64-pc-windows-msvc`.
+    pub fn find(target: &str) -> Result<Rust> {
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        Rust::find_in(Path::new(&rustc), Path::new(SYSTEM_BIN))
+        Rust::find_in(target, Path::new(&rustc), Path::new(SYSTEM_BIN))
     }
 
     /// Takes this compiler if it has the target, else the one in a folder if it has the source.
-    fn find_in(rustc: &Path, folder: &Path) -> Result<Rust> {
-        if print(rustc, &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| has_core(Path::new(&dir)))
+    fn find_in(target: &str, rustc: &Path, folder: &Path) -> Result<Rust> {
+        if print(rustc, &["--print", "target-libdir", "--target", target]).is_some_and(|dir| has_core(Path::new(&dir)))
         {
             return Ok(Rust::Target);
         }
@@ -53,13 +53,13 @@ impl Rust {
         })
     }
 
-    /// The command `cargo rustc`, set up for this toolchain and free of the caller's own flags.
-    pub(crate) fn cargo_rustc(&self) -> Command {
+    /// A command of cargo, such as `rustc` or `check`, set up for this toolchain and free of the caller's own flags.
+    pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = match self {
             Rust::Target => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
             Rust::Source { cargo, .. } => Command::new(cargo),
         };
-        command.arg("rustc");
+        command.arg(subcommand);
         if let Rust::Source { rustc, .. } = self {
             // The memory functions come from the kernel, hence no feature of compiler_builtins. RUSTC is set because
             // cargo would take the one in PATH, which has no source beside it.
@@ -91,7 +91,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// The linker: the one inside the Rust toolchain, else a system-wide LLD.
-pub(crate) fn linker() -> Result<PathBuf> {
+pub fn linker() -> Result<PathBuf> {
     let bundled = print(Path::new("rustc"), &["--print", "sysroot"]).and_then(|root| {
         let host = print(Path::new("rustc"), &["--print", "host-tuple"])?;
         let name = format!("rust-lld{}", std::env::consts::EXE_SUFFIX);
@@ -144,7 +144,7 @@ mod tests {
     fn what_is_missing_is_named_with_the_command_that_installs_it() {
         let nowhere = Path::new("/nowhere");
         let errors = [
-            Rust::find_in(&nowhere.join("rustc"), nowhere).expect_err("there is no compiler"),
+            Rust::find_in(TARGET, &nowhere.join("rustc"), nowhere).expect_err("there is no compiler"),
             Wine::find_in(nowhere, nowhere.into()).expect_err("there is no Wine"),
         ];
         for (error, package) in errors.iter().zip(["rust-web-src", "wine64"]) {
