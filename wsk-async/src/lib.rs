@@ -7,6 +7,9 @@
 //!
 //! A module knows only those above it: [`status`], [`irql`], [`mem`], [`exec`], [`time`], [`irp`], [`wsk`], [`device`],
 //! [`mod@driver`]. `platform` serves all of them and is the only one that asks what system this is.
+//!
+//! The feature `wdk` is for drivers on Microsoft's crates (wdk, wdk-alloc, wdk-panic): the panic handler is left to them, and
+//! [`sys`] has conversions of pointers to and from wdk-sys' types.
 #![no_std]
 
 #[cfg(test)]

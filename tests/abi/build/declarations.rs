@@ -1,7 +1,7 @@
 //! Reads the declarations from wsk-sys' source.
 
 use quote::ToTokens;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use syn::{Fields, ForeignItem, Item, Type, Visibility};
 
@@ -18,6 +18,8 @@ pub(crate) struct Declarations {
     pub(crate) functions: Vec<Function>,
     /// Structures without a layout of C.
     pub(crate) others: Vec<String>,
+    /// What is asserted when wsk-sys is compiled: fields by structure.
+    asserted: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A structure or union.
@@ -55,7 +57,20 @@ impl Declarations {
                 declarations.take(item);
             }
         }
+        declarations.check_asserted();
         declarations
+    }
+
+    /// Every structure has a `layout!` with all of its fields: what is proved here for x64 holds for the other targets.
+    fn check_asserted(&self) {
+        for Structure { name, fields } in &self.structures {
+            let asserted = self.asserted.get(name);
+            let opaque = fields.is_empty() && asserted.is_none();
+            for (field, _) in fields {
+                assert!(asserted.is_some_and(|it| it.contains(field)), "wsk-sys: no layout! has {name}.{field}");
+            }
+            assert!(!opaque || name == "IO_WORKITEM", "wsk-sys: no layout! has {name}");
+        }
     }
 
     fn take(&mut self, item: Item) {
@@ -70,6 +85,14 @@ impl Declarations {
             }
             Item::Const(it) if is_public(&it.vis) => {
                 self.constants.push(Constant { name: it.ident.to_string(), ty: *it.ty });
+            }
+            Item::Macro(it) if it.mac.path.is_ident("layout") => {
+                // Structure, size / alignment, field @ offset, ...
+                let text = it.mac.tokens.to_string();
+                let mut words =
+                    text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_').filter(|it| !it.is_empty());
+                let name = words.next().expect("a layout is of a structure").to_owned();
+                self.asserted.insert(name, words.map(str::to_owned).collect());
             }
             Item::ForeignMod(it) => {
                 let attributes: String = it.attrs.iter().map(|it| it.to_token_stream().to_string()).collect();

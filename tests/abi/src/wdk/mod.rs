@@ -53,10 +53,14 @@ impl Workspace {
         let text = std::fs::read_to_string(&manifest).map_err(Error::io(&manifest))?;
         let patch = format!("\n[patch.crates-io]\nwdk-build = {{ path = {:?} }}\n", folder.join("wdk-build"));
         write(&workspace.root.join("Cargo.toml"), &(text + &patch))?;
-        // The same versions as everywhere; cargo notes the copy of wdk-build in it.
-        let lock = workspace.root.join("Cargo.lock");
-        if !lock.exists() {
-            std::fs::copy(project.join("Cargo.lock"), &lock).map_err(Error::io(&lock))?;
+        // The same versions as everywhere. Cargo notes the copy of wdk-build in the lock file, so a second one says what the
+        // first was made from.
+        let lock = project.join("Cargo.lock");
+        let text = std::fs::read_to_string(&lock).map_err(Error::io(&lock))?;
+        let (lock, origin) = (workspace.root.join("Cargo.lock"), workspace.root.join("Cargo.lock.project"));
+        if !std::fs::read_to_string(&origin).is_ok_and(|old| old == text) {
+            write(&lock, &text)?;
+            write(&origin, &text)?;
         }
         Ok(workspace)
     }
