@@ -137,7 +137,7 @@ impl<L: Level> fmt::Debug for Executor<L> {
     }
 }
 
-/// Spawns on an executor, from anywhere. It keeps the executor's memory, not the executor: once that is stopped, spawns fail.
+/// Spawns on an executor, from anywhere at IRQL <= DISPATCH_LEVEL. It keeps the executor's memory, not the executor: once that is stopped, spawns fail.
 pub struct Spawner<L: Level> {
     core: Shared<Core>,
     _level: PhantomData<fn(L)>,

@@ -26,7 +26,7 @@ use crate::protocol::{Path, Phase, TargetResult};
 use crate::status;
 use serde::Serialize;
 use std::{format, string::String};
-use wsk_sys::{NT_SUCCESS, STATUS_SUCCESS};
+use wsk_sys::{NT_SUCCESS, STATUS_BUFFER_OVERFLOW, STATUS_SUCCESS};
 
 /// How much later than plain ones a connect is that had to be sent again: systems wait a second at least, clocks are coarse.
 const RETRANSMISSION_US: u32 = 900_000;
@@ -93,6 +93,9 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 }
 
 fn failure(target: &TargetResult) -> String {
+    if (target.phase, target.status) == (Phase::Connect, STATUS_BUFFER_OVERFLOW) {
+        return "the payload is longer than the 65,535 bytes that a connect takes".into();
+    }
     let what = match target.phase {
         Phase::None => "not probed",
         Phase::Resolve => "resolving the name",
