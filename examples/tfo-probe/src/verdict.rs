@@ -93,9 +93,6 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 }
 
 fn failure(target: &TargetResult) -> String {
-    if (target.phase, target.status) == (Phase::Connect, STATUS_BUFFER_OVERFLOW) {
-        return "the payload is longer than the 65,535 bytes that a connect takes".into();
-    }
     let what = match target.phase {
         Phase::None => "not probed",
         Phase::Resolve => "resolving the name",
@@ -106,7 +103,11 @@ fn failure(target: &TargetResult) -> String {
         Phase::Verify => "comparing the echo with the payload",
         Phase::Disconnect => "ending the connection",
     };
-    format!("{what}: {}", status::meaning(target.status))
+    let hint = match (target.phase, target.status) {
+        (Phase::Connect, STATUS_BUFFER_OVERFLOW) => "; a connect takes at most 65,535 bytes",
+        _ => "",
+    };
+    format!("{what}: {}{hint}", status::meaning(target.status))
 }
 
 fn fell_back(tries: &[Try]) -> Option<String> {

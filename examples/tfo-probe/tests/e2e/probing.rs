@@ -140,7 +140,10 @@ fn payload_too_long() {
     let (server, record) = recorded_server();
     let rows = probe(1, &["--bytes", "65536", &local(server.address().port())]);
     assert_eq!((&rows[0]["verdict"], &rows[0]["status"]), (&"failed".into(), &"STATUS_BUFFER_OVERFLOW".into()));
-    assert_eq!(rows[0]["message"], "the payload is longer than the 65,535 bytes that a connect takes");
+    assert_eq!(
+        rows[0]["message"],
+        "connecting: the data did not fit into the buffer; a connect takes at most 65,535 bytes"
+    );
     record_of(server, record, 0);
 }
 
