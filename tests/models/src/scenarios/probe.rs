@@ -2,13 +2,13 @@
 
 use crate::kernel;
 use crate::tool::{Carried, Event, Plain, atomic::AtomicBool};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
-use wsk_async::exec::{JoinHandle, Spawner};
+use wsk_async::exec::{JoinHandle, Spawner, TaskStorage};
 use wsk_async::irql::Level;
 
 /// What a probe's output is.
@@ -66,6 +66,29 @@ impl Probe {
         handle
     }
 
+    /// Spawns the task in a storage.
+    pub(crate) fn spawn_static<L: Level>(
+        self: &Rc<Self>,
+        on: &Spawner<L>,
+        storage: &Storage,
+        wakers: usize,
+    ) -> wsk_async::status::Result<()> {
+        let future = Carried::new(Watch { probe: Life::new(self), wakers });
+        on.spawn_static(storage.forever(), move |_| {
+            let future = future.into_inner();
+            async move { drop(future.await) }
+        })
+    }
+
+    /// As [`Probe::settle`], in a storage.
+    pub(crate) fn settle_static<L: Level>(self: &Rc<Self>, on: &Spawner<L>, storage: &Storage, wakers: usize) {
+        self.spawn_static(on, storage, wakers).expect("a running executor and an idle storage");
+        while self.wakers.borrow().len() < wakers {
+            crate::tool::thread::yield_now();
+        }
+        kernel::settle();
+    }
+
     /// One of the wakers.
     pub(crate) fn waker(&self) -> Waker {
         self.wakers.borrow_mut().pop().expect("a waker")
@@ -79,6 +102,20 @@ impl Probe {
     /// Neither future nor output is left.
     pub(crate) fn assert_gone(&self) {
         assert_eq!(self.alive.get(), 0, "a future or an output was not dropped");
+    }
+}
+
+/// Room for a probe's task, which lasts for an execution. Made anew in each: the tools want their atomics so.
+pub(crate) struct Storage(Box<UnsafeCell<TaskStorage<256>>>);
+
+impl Storage {
+    pub(crate) fn new() -> Self {
+        Self(Box::new(UnsafeCell::new(TaskStorage::new())))
+    }
+
+    fn forever(&self) -> &'static TaskStorage<256> {
+        // SAFETY: scenarios keep it until their executors and wakers are gone.
+        unsafe { &*self.0.get() }
     }
 }
 
