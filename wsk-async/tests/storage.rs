@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{run, run_on};
+use common::{Alive, alive, run, run_on};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,30 +13,9 @@ use wsk_async::exec::{DispatchExecutor, PassiveExecutor, Spawner, TaskStorage, y
 use wsk_async::irql::{self, Dispatch, Level, Passive};
 use wsk_async::status::{NtStatus, Result};
 
-/// Counts those that are alive, and checks that each goes at the level `L`.
-struct Alive<L: Level>(Arc<AtomicUsize>, std::marker::PhantomData<fn(L)>);
-
-impl<L: Level> Alive<L> {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone(), std::marker::PhantomData)
-    }
-}
-
-impl<L: Level> Drop for Alive<L> {
-    fn drop(&mut self) {
-        assert_eq!(irql::current(), L::IRQL, "a destructor ran at another level");
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn number(count: &Arc<AtomicUsize>) -> usize {
-    count.load(Ordering::Relaxed)
-}
-
 /// Gives way until `count` is `wanted`.
 async fn reaches(count: &Arc<AtomicUsize>, wanted: usize) {
-    while number(count) != wanted {
+    while alive(count) != wanted {
         yield_now().await;
     }
 }
@@ -78,7 +57,7 @@ fn a_storage_is_used_a_thousand_times_and_nothing_is_allocated() {
             count_one(&system.dispatch, &STORAGE, &count).await?;
             reaches(&count, 2 * round + 2).await;
         }
-        Ok(format!("{} {}", number(&count), observer.stats().pool_allocations - before))
+        Ok(format!("{} {}", alive(&count), observer.stats().pool_allocations - before))
     });
     assert_eq!(answer.unwrap(), "2000 0");
 }
@@ -94,7 +73,7 @@ fn a_task_may_be_spawned_again_as_soon_as_it_has_had_its_last_turn() {
             // In the same executor, first in, first out.
             yield_now().await;
             yield_now().await;
-            assert_eq!(number(&count), round + 1);
+            assert_eq!(alive(&count), round + 1);
         }
         Ok(format!("{busy}"))
     });
@@ -125,7 +104,7 @@ fn a_storage_in_use_is_busy() {
                 std::mem::forget(guard);
                 counter.fetch_add(1, Ordering::Relaxed);
             }));
-            assert_eq!(number(&refused), usize::from(turn == 2));
+            assert_eq!(alive(&refused), usize::from(turn == 2));
             if turn == 1 {
                 waker.lock().unwrap().take().unwrap().wake();
             }
@@ -171,9 +150,9 @@ fn a_stop_cancels_and_the_storage_serves_another_executor() {
             }
             high.stop().wait_closed(passive);
             low.stop().wait_closed(passive);
-            assert_eq!(number(&count), 0);
+            assert_eq!(alive(&count), 0);
         }
-        let polled = number(&done);
+        let polled = alive(&done);
         assert!((34..=100).contains(&polled), "{polled} of 100 were polled");
         count_one(&system.dispatch, &STORAGE, &done).await.map(|busy| busy.to_string())
     });
@@ -199,10 +178,10 @@ fn an_unload_cancels_what_waits_in_statics() {
                 std::future::pending::<()>().await;
             })?;
             reaches(&counters.0, 2).await;
-            Ok(number(&counters.0).to_string())
+            Ok(alive(&counters.0).to_string())
         });
         assert_eq!(answer.unwrap(), "2");
-        assert_eq!(number(&count), 0);
+        assert_eq!(alive(&count), 0);
     }
 }
 
@@ -225,7 +204,8 @@ fn a_waker_outlives_its_run_and_its_executor() {
         // Nobody counts it, so it holds nothing up.
         executor.stop().wait_closed(passive);
         stale.wake_by_ref();
-        stale.clone().wake();
+        let clone = stale.clone();
+        clone.wake();
         // A run on an executor of the other kind: a wake is a poll too many.
         let counter = polls.clone();
         system.passive.spawn_static(&STORAGE, move |_: Passive| {
@@ -237,13 +217,13 @@ fn a_waker_outlives_its_run_and_its_executor() {
         // Already queued.
         stale.wake_by_ref();
         yield_now().await;
-        let resting = number(&polls);
+        let resting = alive(&polls);
         stale.wake_by_ref();
         yield_now().await;
-        let after = number(&polls);
+        let after = alive(&polls);
         stale.wake();
         yield_now().await;
-        Ok(format!("{resting} {after} {}", number(&polls)))
+        Ok(format!("{resting} {after} {}", alive(&polls)))
     });
     assert_eq!(answer.unwrap(), "2 3 3");
 }
@@ -265,7 +245,7 @@ fn a_static_task_waits_for_others() {
             }
         })?;
         reaches(&sum, 5050).await;
-        Ok(number(&sum).to_string())
+        Ok(alive(&sum).to_string())
     });
     assert_eq!(answer.unwrap(), "5050");
 }

@@ -531,9 +531,9 @@ pub(super) unsafe fn reap(core: &Core, task: NonNull<Header>, word: usize) {
         core.forget(task.cast());
         if word & (OUT | STATIC) != 0 {
             if word & STATIC != 0 {
-                // A plain store, since wakers change nothing in this word. Release: whoever claims the storage comes after all
-                // of this run. From here on the task is not ours.
-                (*task.as_ptr()).word.store(IDLE, Ordering::Release);
+                // Release: whoever claims the storage comes after all of this run. From here on the task is not ours. A store
+                // would do, since wakers change nothing in this word, but loom lets their RMWs stand on both sides of one.
+                (*task.as_ptr()).word.fetch_and(IDLE, Ordering::Release);
                 return core.after_reap();
             }
             ((*task.as_ptr()).vtable.get().drop_output)(task);

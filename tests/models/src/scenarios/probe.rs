@@ -59,9 +59,7 @@ impl Probe {
     /// Spawns the task and lets it come to rest; its wakers can be taken then. In a quiet part.
     pub(crate) fn settle<L: Level>(self: &Rc<Self>, on: &Spawner<L>, wakers: usize) -> JoinHandle<Output> {
         let handle = self.spawn(on, wakers).expect("a running executor");
-        while self.wakers.borrow().len() < wakers {
-            crate::tool::thread::yield_now();
-        }
+        self.wait_for_wakers(wakers);
         kernel::settle();
         handle
     }
@@ -83,10 +81,15 @@ impl Probe {
     /// As [`Probe::settle`], in a storage.
     pub(crate) fn settle_static<L: Level>(self: &Rc<Self>, on: &Spawner<L>, storage: &Storage, wakers: usize) {
         self.spawn_static(on, storage, wakers).expect("a running executor and an idle storage");
+        self.wait_for_wakers(wakers);
+        kernel::settle();
+    }
+
+    /// Returns when the first poll has left that many wakers. In a quiet part.
+    pub(crate) fn wait_for_wakers(&self, wakers: usize) {
         while self.wakers.borrow().len() < wakers {
             crate::tool::thread::yield_now();
         }
-        kernel::settle();
     }
 
     /// One of the wakers.
