@@ -94,7 +94,7 @@ pub(super) struct VTable {
     pub(super) drop_output: unsafe fn(NonNull<Header>),
 }
 
-/// For an entry without content, which is never cancelled.
+/// Drops nothing, where there is nothing to drop.
 pub(super) unsafe fn no_content(_: NonNull<Header>) {}
 
 impl Header {
@@ -196,8 +196,8 @@ impl Header {
 
     /// Sets `bits`, QUEUED among them; whoever set that one enqueues.
     ///
-    /// The executor is looked for only then: the bit was clear, so the task is not complete, and until the entry that is
-    /// made here is popped it does not become idle, nor does its executor close. Before that it may be anybody's.
+    /// The executor is looked for only then: the bit was clear, so a static task is not idle, and until the entry that is made
+    /// here is popped it does not become idle, nor does its executor close. Before that it may have no executor at all.
     ///
     /// # Safety
     /// As for [`Header::wake_any`], or in the executor's context for a task that is linked.
