@@ -47,12 +47,6 @@ mod product {
             self.0.store(value, order);
         }
 
-        /// Exchanges it.
-        #[inline(always)]
-        pub(crate) fn swap(&self, value: *mut (), order: Ordering) -> *mut () {
-            self.0.swap(value, order)
-        }
-
         /// Exchanges it if it is `current`.
         #[inline(always)]
         pub(crate) fn compare_exchange(
@@ -69,18 +63,6 @@ mod product {
         #[inline(always)]
         pub(crate) fn fetch_byte_add(&self, bytes: usize, order: Ordering) -> *mut () {
             self.0.fetch_byte_add(bytes, order)
-        }
-
-        /// Subtracts from it, in bytes; returns what it was.
-        #[inline(always)]
-        pub(crate) fn fetch_byte_sub(&self, bytes: usize, order: Ordering) -> *mut () {
-            self.0.fetch_byte_sub(bytes, order)
-        }
-
-        /// Sets bits; returns what it was.
-        #[inline(always)]
-        pub(crate) fn fetch_or(&self, bits: usize, order: Ordering) -> *mut () {
-            self.0.fetch_or(bits, order)
         }
     }
 

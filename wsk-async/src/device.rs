@@ -196,10 +196,17 @@ impl Ioctl {
     }
 
     /// Completes the request with the number of bytes of output, or an error.
-    pub(crate) fn complete(self, result: Result<usize>) {
+    pub(crate) fn complete(mut self, result: Result<usize>) {
         match result {
-            Ok(bytes) => self.irp.complete(NtStatus::SUCCESS, bytes.min(self.output)),
-            Err(status) => self.irp.complete(status, 0),
+            Ok(bytes) => {
+                let bytes = bytes.min(self.output);
+                if bytes > self.initialised {
+                    // What was not written goes to user mode as zeros, not as what the pool held.
+                    self.output();
+                }
+                self.irp.complete(NtStatus::SUCCESS, bytes);
+            }
+            Err(status) => self.irp.complete(status.or_unsuccessful(), 0),
         }
     }
 }

@@ -94,14 +94,14 @@ pub unsafe fn entry<D: Driver>(object: *mut DRIVER_OBJECT, _registry_path: *cons
     // SAFETY: DriverEntry runs at PASSIVE_LEVEL, with this driver's object.
     match unsafe { load::<D>(object, &Passive::token()) } {
         Ok(()) => STATUS_SUCCESS,
-        Err(status) => status.0,
+        Err(status) => status.or_unsuccessful().0,
     }
 }
 
 /// # Safety
 /// As for [`entry`].
 unsafe fn load<D: Driver>(object: *mut DRIVER_OBJECT, token: &Passive) -> Result<()> {
-    platform::probe()?;
+    platform::probe(token)?;
     // SAFETY: the caller's promise.
     let device = unsafe { ControlDevice::new(token, object, D::NAME) }?;
     let operations = Operations::new()?;
@@ -109,8 +109,8 @@ unsafe fn load<D: Driver>(object: *mut DRIVER_OBJECT, token: &Passive) -> Result
     let origin = unsafe { Origin::new(operations.clone(), device.as_ptr()) }?;
     let timers = TimerService::start(token)?;
     let registration = Registration::new(token, origin)?;
-    let passive = PassiveExecutor::start()?;
-    let dispatch = DispatchExecutor::start(0)?;
+    let passive = PassiveExecutor::start(token)?;
+    let dispatch = DispatchExecutor::start(token, 0)?;
     let system = System {
         passive: passive.spawner(),
         dispatch: dispatch.spawner(),
@@ -171,7 +171,6 @@ unsafe fn open<D: Driver>(
                 *slot = Some(routine);
             }
         }
-        (*device).Flags &= !DO_DEVICE_INITIALIZING;
     }
     Ok(())
 }
@@ -235,23 +234,34 @@ unsafe extern "system" fn device_control<D: Driver>(device: *mut DEVICE_OBJECT, 
     }
 }
 
+/// A control request being served. The request goes last: its completion lets the driver be unloaded, and then nothing else
+/// may hold the driver's state, whose destructor is unload's to run.
+struct Serving<D> {
+    driver: Shared<D>,
+    system: System,
+    ioctl: Ioctl,
+}
+
 /// Pends a control request and spawns the task that serves it. After an error the IRP is still the caller's.
 ///
 /// # Safety
 /// `irp` is the IRP of the running IRP_MJ_DEVICE_CONTROL dispatch routine.
 unsafe fn serve<D: Driver>(runtime: &Runtime<D>, irp: NonNull<IRP>) -> Result<()> {
     // SAFETY: the caller's promise.
-    let (mut ioctl, link) = unsafe {
+    let (ioctl, link) = unsafe {
         if !Ioctl::is_buffered(irp) {
             return Err(NtStatus::INVALID_DEVICE_REQUEST);
         }
         let (incoming, link) = IncomingIrp::pend(irp, &runtime.requests)?;
         (Ioctl::new(incoming), link)
     };
-    let (system, driver) = (runtime.system.clone(), runtime.driver.clone());
+    let serving = Serving { driver: runtime.driver.clone(), system: runtime.system.clone(), ioctl };
     let task = runtime.system.passive.spawn(move |passive: Passive| async move {
-        ioctl.serve();
-        let result = driver.control(&system, &passive, &mut ioctl).await;
+        let mut serving = serving;
+        serving.ioctl.serve();
+        let result = serving.driver.control(&serving.system, &passive, &mut serving.ioctl).await;
+        let Serving { driver, system, ioctl } = serving;
+        drop((driver, system));
         ioctl.complete(result);
     });
     // Without a task the request went with the closure, which completed it.

@@ -41,9 +41,12 @@ const DRAINS_PER_SECOND: i64 = 10_000;
 ///
 /// An executor is ended by [`Executor::stop`]. Dropping it stops it and waits, which must be at PASSIVE_LEVEL and not in one
 /// of its own tasks; executors whose tasks hold each other's handles must all be stopped before one of them is waited for.
+///
+/// It is not `Send`, since its end must come at PASSIVE_LEVEL: what was started there stays there. `mem::forget` of an executor
+/// leaves its thread or DPC behind, for ever.
 pub struct Executor<L: Level> {
     running: Running,
-    _level: PhantomData<fn(L)>,
+    _level: PhantomData<*mut L>,
 }
 
 /// Tasks on a system thread at PASSIVE_LEVEL: they may wait, touch paged memory, and call what asks for that level.
@@ -57,7 +60,7 @@ impl Executor<Passive> {
     /// Starts the executor and its thread. IRQL: PASSIVE_LEVEL.
     ///
     /// Errors: STATUS_INSUFFICIENT_RESOURCES. WDK page: PsCreateSystemThread.
-    pub fn start() -> Result<Self> {
+    pub fn start(_: &Passive) -> Result<Self> {
         start_thread()
     }
 }
@@ -67,7 +70,7 @@ impl Executor<Dispatch> {
     ///
     /// Errors: STATUS_INVALID_PARAMETER (no such processor), STATUS_INSUFFICIENT_RESOURCES. WDK page:
     /// KeSetTargetProcessorDpcEx.
-    pub fn start(processor: u32) -> Result<Self> {
+    pub fn start(_: &Passive, processor: u32) -> Result<Self> {
         if !platform::dpcs_run() {
             return start_thread();
         }
@@ -100,11 +103,9 @@ fn new_core(key: usize, drive: Drive) -> Result<Shared<Core>> {
     // SAFETY: the frequency is a valid place to write to.
     unsafe { KeQueryPerformanceCounter(&mut frequency) };
     let core = Shared::try_new(Core::new(key, drive, frequency / DRAINS_PER_SECOND))?;
+    core.settle();
     // SAFETY: this is its place for good, and nobody else knows it.
-    unsafe {
-        Core::settle(Shared::as_ptr(&core));
-        pump::prepare(Shared::as_ptr(&core));
-    }
+    unsafe { pump::prepare(Shared::as_ptr(&core)) };
     Ok(core)
 }
 

@@ -45,7 +45,7 @@ pub unsafe trait Request: Sized + Send + 'static {
     /// What the future gives.
     type Output;
 
-    /// Whether the call must be made even if the completion routine can only be set without a hold on the driver's image,
+    /// Whether the call must be made, and must not be cancelled, even if the completion routine can only be set without a hold on the driver's image,
     /// which costs memory. For what cannot be tried again: closing a socket.
     const ESSENTIAL: bool = false;
 
@@ -75,6 +75,13 @@ pub unsafe trait Request: Sized + Send + 'static {
     /// or can do without. With `None` the future waits until it is dropped. Only asked where
     /// [`platform`](crate::platform) knows that IRPs are dropped.
     fn claimed(status: NtStatus) -> Option<Self::Output>;
+
+    /// Lets go of what the provider was never pointed to, once it has dropped the IRP and the request stays behind: what
+    /// others wait for must not wait with it.
+    ///
+    /// # Safety
+    /// For this crate to call, once. The request is reached through the pointer, never by `&mut`.
+    unsafe fn release(_this: *mut Self) {}
 }
 
 /// A request with a block of its own, sent when the future is polled first. IRQL: <= DISPATCH_LEVEL.

@@ -69,7 +69,7 @@ pub fn current() -> KIRQL {
 ///
 /// Where the kernel has no IRQL (Wine) they run as they are.
 #[inline]
-pub fn at_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> R {
+pub(crate) fn at_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> R {
     // SAFETY: the token is lent to code that runs at this level and cannot be kept.
     let token = unsafe { Dispatch::token() };
     if !platform::dpcs_run() {

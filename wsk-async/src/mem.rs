@@ -19,7 +19,7 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use wsk_sys::{ExAllocatePoolWithTag, ExFreePoolWithTag, NonPagedPool, POOL_FLAG_NON_PAGED, POOL_FLAG_UNINITIALIZED};
+use wsk_sys::{ExAllocatePoolWithTag, ExFreePoolWithTag, POOL_FLAG_NON_PAGED, POOL_FLAG_UNINITIALIZED};
 
 /// The pool tag of everything that wsk-async allocates: `Wska` in a pool dump.
 pub const POOL_TAG: u32 = u32::from_le_bytes(*b"Wska");
@@ -37,7 +37,7 @@ pub(crate) fn allocate(bytes: usize) -> Result<NonNull<u8>> {
     let memory = unsafe {
         match platform::ex_allocate_pool2() {
             Some(allocate) => allocate(POOL_FLAG_NON_PAGED | POOL_FLAG_UNINITIALIZED, bytes, POOL_TAG),
-            None => ExAllocatePoolWithTag(NonPagedPool, bytes, POOL_TAG),
+            None => ExAllocatePoolWithTag(platform::non_paged_pool(), bytes, POOL_TAG),
         }
     };
     let memory = NonNull::new(memory.cast()).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;

@@ -3,6 +3,7 @@
 //! The only module that knows (invariant I2). Everything else asks it a question by name. The answers are found once, by
 //! [`probe`] at the head of DriverEntry; until then they are those of a complete current kernel.
 
+use crate::irql::Passive;
 use crate::status::{NtStatus, Result};
 use core::ffi::c_void;
 use core::mem::transmute;
@@ -12,6 +13,8 @@ use wsk_sys::*;
 
 /// First build with `WskConnectEx` and stream sockets: Windows 10 version 1703.
 const BUILD_1703: u32 = 15063;
+/// First build with NonPagedPoolNx.
+const BUILD_WINDOWS_8: u32 = 9200;
 
 static BUILD: AtomicU32 = AtomicU32::new(BUILD_1703);
 static DPCS_RUN: AtomicBool = AtomicBool::new(true);
@@ -37,10 +40,10 @@ macro_rules! utf16 {
     }};
 }
 
-/// Looks the system over. IRQL: PASSIVE_LEVEL; called by [`driver`](mod@crate::driver) before anything else.
+/// Looks the system over. Called by [`driver`](mod@crate::driver) before anything else.
 ///
 /// Errors: STATUS_INSUFFICIENT_RESOURCES.
-pub fn probe() -> Result<()> {
+pub(crate) fn probe(_: &Passive) -> Result<()> {
     // SAFETY: a plain structure of integers, for which zero is a value.
     let mut version: OSVERSIONINFOW = unsafe { core::mem::zeroed() };
     version.dwOSVersionInfoSize = size_of::<OSVERSIONINFOW>() as u32;
@@ -97,6 +100,12 @@ pub fn os_build() -> u32 {
 #[inline]
 pub fn has_connect_ex() -> bool {
     os_build() >= BUILD_1703
+}
+
+/// The kind of pool for ExAllocatePoolWithTag: not executable where there is such a kind.
+#[inline]
+pub(crate) fn non_paged_pool() -> POOL_TYPE {
+    if os_build() >= BUILD_WINDOWS_8 { NonPagedPoolNx } else { NonPagedPool }
 }
 
 /// Whether queued DPCs run. Where they do not (Wine), executors use threads, and IRQL is not simulated either.

@@ -65,6 +65,11 @@ impl NtStatus {
         if self.is_success() { Ok(()) } else { Err(self) }
     }
 
+    /// The status, or STATUS_UNSUCCESSFUL in place of one that counts as a success: for an error on its way out.
+    pub(crate) const fn or_unsuccessful(self) -> Self {
+        if self.is_success() { Self::UNSUCCESSFUL } else { self }
+    }
+
     /// Its name in `ntstatus.h`, if it is one of those that this crate knows.
     pub fn name(self) -> Option<&'static str> {
         self.info().map(|info| info.name)

@@ -26,14 +26,22 @@ impl SystemThread {
     /// `context` is what `body` expects, until the thread has been joined.
     pub(crate) unsafe fn start(body: PKSTART_ROUTINE, context: *mut c_void) -> Result<Self> {
         let (mut handle, mut object) = (null_mut(), null_mut());
-        // SAFETY: the out pointers are valid; the caller vouches for body and context. A handle of a thread that was just
-        // made can always be referenced; if it could not, the thread would still be waited for through the handle's object
-        // by nobody, so that failure is a bug check's matter and not an error to go on from.
+        // A handle of the kernel's, which no program can close whatever process this is.
+        let mut attributes = OBJECT_ATTRIBUTES {
+            Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
+            RootDirectory: null_mut(),
+            ObjectName: null_mut(),
+            Attributes: OBJ_KERNEL_HANDLE,
+            SecurityDescriptor: null_mut(),
+            SecurityQualityOfService: null_mut(),
+        };
+        // SAFETY: the out pointers are valid; the caller vouches for body and context. A kernel handle of a thread that was
+        // just made can be referenced; were it otherwise, nobody could wait for the thread, and going on would be worse.
         unsafe {
             NtStatus(PsCreateSystemThread(
                 &mut handle,
                 THREAD_ALL_ACCESS,
-                null_mut(),
+                (&raw mut attributes).cast(),
                 null_mut(),
                 null_mut(),
                 body,

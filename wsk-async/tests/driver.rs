@@ -134,3 +134,78 @@ fn every_allocation_of_a_load_may_fail() {
     }
     assert!(failures >= 10, "only {failures} allocations");
 }
+
+#[test]
+fn output_that_was_not_written_is_zero() {
+    /// Says that it has written everything, and has written nothing.
+    struct Boaster;
+    impl Driver for Boaster {
+        const NAME: &'static str = "Boaster";
+        fn start(_: &System, _: &Passive) -> Result<Self> {
+            Ok(Boaster)
+        }
+        async fn control(&self, _: &System, _: &Passive, ioctl: &mut Ioctl) -> Result<usize> {
+            Ok(ioctl.output_len() + 1000)
+        }
+    }
+    unsafe extern "system" fn boaster(object: *mut DRIVER_OBJECT, path: *const UNICODE_STRING) -> NTSTATUS {
+        // SAFETY: this is the entry.
+        unsafe { wsk_async::driver::entry::<Boaster>(object, path) }
+    }
+    let kernel = Kernel::builder().start();
+    let driver = kernel.load("boaster", boaster).unwrap();
+    let file = kernel.open(r"\\.\Boaster").unwrap();
+    let mut output = [0xEE; 40];
+    assert_eq!(file.ioctl(RUN, b"ab", &mut output), (0, 40));
+    assert_eq!((&output[..2], &output[2..]), (b"ab".as_slice(), [0; 38].as_slice()));
+    drop(file);
+    driver.unload();
+}
+
+#[test]
+fn an_error_is_never_a_success() {
+    let kernel = Kernel::builder().start();
+    let driver = on_stage(&kernel, async |_: &System, _: &Passive| Err(NtStatus::PENDING));
+    let file = kernel.open(r"\\.\Stage").unwrap();
+    assert_eq!(NtStatus(file.ioctl(RUN, &[], &mut []).0), NtStatus::UNSUCCESSFUL);
+    drop(file);
+    driver.unload();
+}
+
+#[test]
+fn the_state_goes_with_unload_and_not_in_a_task() {
+    use std::sync::Mutex;
+    use std::thread::{ThreadId, current};
+    static THREADS: Mutex<Option<(ThreadId, ThreadId)>> = Mutex::new(None);
+    /// Notes the thread of its task, and then the thread that drops it.
+    struct Stateful(Mutex<Option<ThreadId>>);
+    impl Driver for Stateful {
+        const NAME: &'static str = "Stateful";
+        fn start(_: &System, _: &Passive) -> Result<Self> {
+            Ok(Stateful(Mutex::new(None)))
+        }
+        async fn control(&self, _: &System, _: &Passive, _: &mut Ioctl) -> Result<usize> {
+            *self.0.lock().unwrap() = Some(current().id());
+            Ok(0)
+        }
+    }
+    impl Drop for Stateful {
+        fn drop(&mut self) {
+            *THREADS.lock().unwrap() = self.0.lock().unwrap().map(|task| (task, current().id()));
+        }
+    }
+    unsafe extern "system" fn stateful(object: *mut DRIVER_OBJECT, path: *const UNICODE_STRING) -> NTSTATUS {
+        // SAFETY: this is the entry.
+        unsafe { wsk_async::driver::entry::<Stateful>(object, path) }
+    }
+    let kernel = Kernel::builder().start();
+    for _ in 0..100 {
+        let driver = kernel.load("stateful", stateful).unwrap();
+        let file = kernel.open(r"\\.\Stateful").unwrap();
+        assert_eq!(file.ioctl(RUN, &[], &mut []), (0, 0));
+        drop(file);
+        driver.unload();
+        let (task, end) = THREADS.lock().unwrap().take().unwrap();
+        assert_ne!(task, end);
+    }
+}

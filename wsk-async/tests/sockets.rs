@@ -150,8 +150,7 @@ fn connect_ex_refuses_what_is_too_long_at_once_and_gives_it_back() {
 #[test]
 fn connect_ex_connects_then_sends_where_it_must() {
     let before_1703 = ntsim::Kernel::builder().os_build(14393);
-    let mut config = ntsim::wsk::Config::default();
-    config.connect_ex_not_implemented = true;
+    let config = ntsim::wsk::Config { connect_ex_not_implemented: true, ..Default::default() };
     let without = ntsim::Kernel::builder().wsk(config);
     for builder in [before_1703, without] {
         let address = server(echo);
@@ -260,8 +259,7 @@ fn makes_a_connected_socket_in_one_call() {
 
 #[test]
 fn a_late_provider_is_waited_for() {
-    let mut config = ntsim::wsk::Config::default();
-    config.provider_delay = Duration::from_millis(200);
+    let config = ntsim::wsk::Config { provider_delay: Duration::from_millis(200), ..Default::default() };
     let kernel = ntsim::Kernel::builder().wsk(config).start();
     run_on(&kernel, async |system: &System, _: &Passive| {
         let early = system.wsk.capture(&system.timers, Duration::from_millis(10)).await;
@@ -274,8 +272,7 @@ fn a_late_provider_is_waited_for() {
 
 #[test]
 fn works_on_the_dispatch_executor_and_with_every_request_pending() {
-    let mut config = ntsim::wsk::Config::default();
-    config.force_pending = true;
+    let config = ntsim::wsk::Config { force_pending: true, ..Default::default() };
     let kernel = ntsim::Kernel::builder().processors(4).wsk(config).start();
     let address = server(echo);
     let answer = run_on(&kernel, async move |system: &System, _: &Passive| {
@@ -388,4 +385,30 @@ fn every_allocation_may_fail() {
         }
     }
     assert!(failures > 30, "only {failures} allocations");
+}
+
+#[test]
+fn connect_ex_is_cancelled_between_its_steps_too() {
+    let address = server(silent);
+    // Before 1703: it connects, and then sends. With one processor nothing completes while its DPC polls.
+    let config = ntsim::wsk::Config { force_pending: true, ..Default::default() };
+    let kernel = ntsim::Kernel::builder().processors(1).os_build(14393).wsk(config).start();
+    run_on(&kernel, async move |system: &System, _: &Passive| {
+        let socket = bound(system, Family::V4).await?;
+        let timers = system.timers.clone();
+        let task = system.dispatch.spawn(move |_: Dispatch| async move {
+            let mut connecting = std::pin::pin!(socket.connect_ex(address, Some(Buf::copy_of(b"hello")?)));
+            let first = core::future::poll_fn(|cx| core::task::Poll::Ready(connecting.as_mut().poll(cx).is_pending()));
+            assert!(first.await);
+            // The connection is made meanwhile, and nobody polls.
+            timers.sleep(Duration::from_millis(100)).await;
+            wsk_async::time::Cancel::cancel(connecting.as_mut());
+            let BufResult(result, buffer) = connecting.await;
+            assert_eq!((result.err(), &*buffer.unwrap()), (Some(NtStatus::CANCELLED), b"hello".as_slice()));
+            Ok(())
+        })?;
+        task.await??;
+        Ok(String::new())
+    })
+    .unwrap();
 }

@@ -2,7 +2,7 @@
 
 use crate::{BOOLEAN, KIRQL, KPROCESSOR_MODE, LIST_ENTRY, MDL, NTSTATUS, PETHREAD, UNICODE_STRING};
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering, fence};
 
 /// Result of a request.
 #[repr(C)]
@@ -438,7 +438,11 @@ pub unsafe fn IoSetCancelRoutine(Irp: *mut IRP, CancelRoutine: Option<PDRIVER_CA
     // SAFETY: the caller's promise; an optional function pointer has the size and the null of a pointer.
     unsafe {
         let field = AtomicPtr::from_ptr((&raw mut (*Irp).CancelRoutine).cast::<*mut c_void>());
-        core::mem::transmute::<*mut c_void, Option<PDRIVER_CANCEL>>(field.swap(new, Ordering::AcqRel))
+        // The header's InterlockedExchangePointer is a full barrier: the caller then reads `Irp->Cancel`, which IoCancelIrp
+        // sets before it takes the routine.
+        let old = field.swap(new, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        core::mem::transmute::<*mut c_void, Option<PDRIVER_CANCEL>>(old)
     }
 }
 

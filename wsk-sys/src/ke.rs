@@ -293,7 +293,7 @@ mod inline {
     pub unsafe fn KeGetCurrentProcessorIndex() -> u32 {
         let index: u32;
         // SAFETY: in kernel mode gs points to the processor's control region, whose dword at 1A4h is its index.
-        unsafe { asm!("mov {:e}, gs:[0x1a4]", out(reg) index, options(nomem, nostack, preserves_flags, pure)) };
+        unsafe { asm!("mov {:e}, gs:[0x1a4]", out(reg) index, options(nomem, nostack, preserves_flags)) };
         index
     }
 }

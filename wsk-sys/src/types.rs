@@ -71,6 +71,29 @@ pub struct GUID {
 }
 layout!(GUID, 16 / 4, Data1 @ 0, Data2 @ 4, Data3 @ 6, Data4 @ 8);
 
+/// What an object is opened or made with. WDK page: OBJECT_ATTRIBUTES.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OBJECT_ATTRIBUTES {
+    /// Size of this structure in bytes.
+    pub Length: u32,
+    /// Directory that the name is relative to, or null.
+    pub RootDirectory: HANDLE,
+    /// Name, or null.
+    pub ObjectName: *mut UNICODE_STRING,
+    /// See [`OBJ_KERNEL_HANDLE`].
+    pub Attributes: u32,
+    /// Security of a new object, or null.
+    pub SecurityDescriptor: *mut c_void,
+    /// Impersonation, or null.
+    pub SecurityQualityOfService: *mut c_void,
+}
+layout!(OBJECT_ATTRIBUTES, 48 / 8, Length @ 0, RootDirectory @ 8, ObjectName @ 16, Attributes @ 24, SecurityDescriptor @ 32,
+    SecurityQualityOfService @ 40);
+
+/// The handle is in the kernel's table: programs can neither use nor close it.
+pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
+
 /// Version of the running system, from [`RtlGetVersion`].
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -12,4 +12,10 @@ mod sync;
 mod world;
 
 pub(crate) use dpc::interrupts;
-pub(crate) use world::{At, BUG, Boot, boot, context, finish, settle, spawn, with_world};
+pub(crate) use world::{At, BUG, Boot, boot, context, elsewhere, finish, settle, spawn, with_world};
+
+/// The token of code at PASSIVE_LEVEL, where every scenario starts.
+pub(crate) fn passive() -> wsk_async::irql::Passive {
+    // SAFETY: scenarios call it on their main thread only, which is at PASSIVE_LEVEL.
+    unsafe { wsk_async::irql::Level::token() }
+}

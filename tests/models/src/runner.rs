@@ -97,6 +97,7 @@ fn build(tool: &str) -> Result<PathBuf, String> {
         .args(["build", "--quiet", "--package", "models", "--profile", "models", "--target-dir"])
         .arg(&target)
         .current_dir(root)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", flags.trim())
         .status()
         .map_err(|error| format!("cargo does not start: {error}"))?;

@@ -93,8 +93,12 @@ pub(crate) unsafe fn signal(shard: &mut Shard, header: *mut DISPATCHER_HEADER) -
         let previous = (*header).SignalState;
         (*header).SignalState = 1;
         let list = &raw mut (*header).WaitListHead;
-        while (*list).Flink != list {
-            let block: *mut WaitBlock = (*list).Flink.cast();
+        loop {
+            let first = (*list).Flink;
+            if first == list {
+                break;
+            }
+            let block: *mut WaitBlock = first.cast();
             unlink(shard, header, block);
             let unparker = (*block).unparker.clone();
             (*block).satisfied.store(true, Ordering::Release);

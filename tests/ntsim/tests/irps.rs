@@ -23,7 +23,10 @@ fn a_fresh_irp_is_before_its_first_stack_location() {
             let irp = IoAllocateIrp(stack_size, FALSE);
             assert_eq!(((*irp).StackCount, (*irp).CurrentLocation), (stack_size, stack_size + 1));
             assert_eq!(((*irp).Type, usize::from((*irp).Size)), (6, 208 + 72 * stack_size as usize));
-            assert_eq!((*irp).Overlay.CurrentStackLocation, irp.add(1).cast::<IO_STACK_LOCATION>().add(stack_size as usize));
+            assert_eq!(
+                (*irp).Overlay.CurrentStackLocation,
+                irp.add(1).cast::<IO_STACK_LOCATION>().add(stack_size as usize)
+            );
             assert_eq!(((*irp).Cancel, (*irp).PendingReturned, (*irp).IoStatus.Status), (FALSE, FALSE, STATUS_SUCCESS));
             IoFreeIrp(irp);
         }
@@ -47,7 +50,7 @@ fn completing_calls_the_routine_and_gives_the_irp_back() {
         // Reuse makes it fresh, and keeps what belongs to the allocation.
         (*irp).Cancel = TRUE;
         (*irp).AllocationFlags = 5;
-        (*irp).MdlAddress = 8 as *mut MDL;
+        (*irp).MdlAddress = 64 as *mut MDL;
         IoReuseIrp(irp, STATUS_CANCELLED);
         assert_eq!(((*irp).CurrentLocation, (*irp).StackCount, (*irp).AllocationFlags), (2, 1, 5));
         assert_eq!(((*irp).Cancel, (*irp).IoStatus.Status, (*irp).IoStatus.Information), (FALSE, STATUS_CANCELLED, 0));
@@ -123,22 +126,22 @@ fn completion_walks_up_and_hands_pending_on() {
         // SAFETY: the IRP is this test's; its devices are none, and only reported.
         unsafe {
             let irp = IoAllocateIrp(3, FALSE);
-            IoSetCompletionRoutine(irp, stop, 1 as *mut c_void, true, true, true);
+            IoSetCompletionRoutine(irp, stop, 10 as *mut c_void, true, true, true);
             take_location(irp);
             if middle {
-                IoSetCompletionRoutine(irp, go_on, 2 as *mut c_void, true, true, true);
+                IoSetCompletionRoutine(irp, go_on, 20 as *mut c_void, true, true, true);
             }
             take_location(irp);
-            IoSetCompletionRoutine(irp, go_on, 3 as *mut c_void, true, true, true);
+            IoSetCompletionRoutine(irp, go_on, 30 as *mut c_void, true, true, true);
             take_location(irp);
             if pending {
                 IoMarkIrpPending(irp);
             }
             IoCompleteRequest(irp, STATUS_SUCCESS, 0);
             let pending = BOOLEAN::from(pending);
-            let mut expected = vec![(3, 0, pending, STATUS_SUCCESS), (1, 0, pending, STATUS_SUCCESS)];
+            let mut expected = vec![(30, 0, pending, STATUS_SUCCESS), (10, 0, pending, STATUS_SUCCESS)];
             if middle {
-                expected.insert(1, (2, 0, pending, STATUS_SUCCESS));
+                expected.insert(1, (20, 0, pending, STATUS_SUCCESS));
             }
             assert_eq!(walked(), expected);
             IoFreeIrp(irp);
@@ -157,16 +160,16 @@ fn routines_are_called_for_the_outcomes_they_were_set_for() {
             // SAFETY: the IRP is this test's.
             unsafe {
                 let irp = IoAllocateIrp(2, FALSE);
-                IoSetCompletionRoutine(irp, stop, 1 as *mut c_void, true, true, true);
+                IoSetCompletionRoutine(irp, stop, 10 as *mut c_void, true, true, true);
                 take_location(irp);
-                IoSetCompletionRoutine(irp, go_on, 2 as *mut c_void, success, error, cancel);
+                IoSetCompletionRoutine(irp, go_on, 20 as *mut c_void, success, error, cancel);
                 take_location(irp);
                 if cancelled {
                     assert_eq!(IoCancelIrp(irp), FALSE);
                 }
                 IoCompleteRequest(irp, status, 0);
                 let called = if NT_SUCCESS(status) { success } else { error } || cancelled && cancel;
-                let expected = if called { vec![2, 1] } else { vec![1] };
+                let expected = if called { vec![20, 10] } else { vec![10] };
                 let seen: Vec<_> = walked().iter().map(|&(context, ..)| context).collect();
                 assert_eq!(seen, expected, "{flags:#b} {status:#x} {cancelled}");
                 IoFreeIrp(irp);
@@ -181,14 +184,14 @@ fn a_middle_routine_may_keep_the_irp_for_later() {
     // SAFETY: the IRP is this test's.
     unsafe {
         let irp = IoAllocateIrp(2, FALSE);
-        IoSetCompletionRoutine(irp, stop, 1 as *mut c_void, true, true, true);
+        IoSetCompletionRoutine(irp, stop, 10 as *mut c_void, true, true, true);
         take_location(irp);
-        IoSetCompletionRoutine(irp, stop, 2 as *mut c_void, true, true, true);
+        IoSetCompletionRoutine(irp, stop, 20 as *mut c_void, true, true, true);
         take_location(irp);
         IoCompleteRequest(irp, STATUS_SUCCESS, 0);
         assert_eq!((walked().len(), (*irp).CurrentLocation), (1, 2));
         IoCompleteRequest(irp, STATUS_UNSUCCESSFUL, 0);
-        assert_eq!(walked(), [(1, 0, FALSE, STATUS_UNSUCCESSFUL)]);
+        assert_eq!(walked(), [(10, 0, FALSE, STATUS_UNSUCCESSFUL)]);
         IoFreeIrp(irp);
     }
 }
@@ -387,9 +390,8 @@ fn pool_is_aligned_and_zeroed_where_that_is_promised() {
     let _kernel = kernel();
     let name = Name::new("ExAllocatePool2");
     // SAFETY: the routine of that name has that type.
-    let allocate2 = unsafe {
-        std::mem::transmute::<*mut c_void, PFN_EX_ALLOCATE_POOL2>(MmGetSystemRoutineAddress(name.get()))
-    };
+    let allocate2 =
+        unsafe { std::mem::transmute::<*mut c_void, PFN_EX_ALLOCATE_POOL2>(MmGetSystemRoutineAddress(name.get())) };
     for size in [1, 15, 16, 17, 500, 4095, 4096, 4097, 100_000] {
         let aligned = if size < 4096 { 16 } else { 4096 };
         // SAFETY: blocks are read within their size.

@@ -296,7 +296,8 @@ fn threads_have_objects_and_handles() {
         let status = ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut object, null_mut());
         assert_eq!(status, STATUS_SUCCESS);
         ZwClose(handle);
-        let status = ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut null_mut(), null_mut());
+        let status =
+            ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut null_mut(), null_mut());
         assert_eq!(status, STATUS_INVALID_HANDLE);
         assert_eq!(wait(object, PATIENCE), STATUS_SUCCESS);
         assert_eq!(wait(object, 0), STATUS_SUCCESS, "it stays signalled");

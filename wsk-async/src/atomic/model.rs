@@ -4,7 +4,7 @@
 //! memory, so that a use after free is found although the memory is still there; loom alone does not see one.
 
 use super::Ordering;
-use core::cell::UnsafeCell as Plain;
+use core::cell::UnsafeCell;
 
 #[cfg(loom)]
 use loom::sync::atomic as tool;
@@ -68,7 +68,6 @@ impl AtomicUsize {
     delegate! {
         load(order: Ordering) -> usize;
         store(value: usize, order: Ordering) -> ();
-        swap(value: usize, order: Ordering) -> usize;
         compare_exchange(current: usize, new: usize, success: Ordering, failure: Ordering) -> Result<usize, usize>;
         fetch_add(value: usize, order: Ordering) -> usize;
         fetch_sub(value: usize, order: Ordering) -> usize;
@@ -141,12 +140,6 @@ impl AtomicTagged {
         self.0.store(value.expose_provenance(), order);
     }
 
-    /// Exchanges it.
-    pub(crate) fn swap(&self, value: *mut (), order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.swap(value.expose_provenance(), order))
-    }
-
     /// Exchanges it if it is `current`.
     pub(crate) fn compare_exchange(
         &self,
@@ -166,18 +159,6 @@ impl AtomicTagged {
     pub(crate) fn fetch_byte_add(&self, bytes: usize, order: Ordering) -> *mut () {
         access(self);
         pointer(self.0.fetch_add(bytes, order))
-    }
-
-    /// Subtracts from it, in bytes; returns what it was.
-    pub(crate) fn fetch_byte_sub(&self, bytes: usize, order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.fetch_sub(bytes, order))
-    }
-
-    /// Sets bits; returns what it was.
-    pub(crate) fn fetch_or(&self, bits: usize, order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.fetch_or(bits, order))
     }
 }
 
@@ -237,13 +218,13 @@ impl Race {
 /// See the product's.
 pub(crate) struct Cell<T> {
     race: Race,
-    value: Plain<T>,
+    value: UnsafeCell<T>,
 }
 
 impl<T> Cell<T> {
     /// Makes one.
     pub(crate) fn new(value: T) -> Self {
-        Self { race: Race::new(), value: Plain::new(value) }
+        Self { race: Race::new(), value: UnsafeCell::new(value) }
     }
 
     /// Reads through a pointer.

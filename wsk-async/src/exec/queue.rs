@@ -137,17 +137,10 @@ impl Core {
         }
     }
 
-    /// Sets what points into the core itself.
-    ///
-    /// # Safety
-    /// `this` is the final place, not shared yet.
-    pub(super) unsafe fn settle(this: NonNull<Self>) {
-        // SAFETY: the caller is alone.
-        unsafe {
-            let core = this.as_ptr();
-            (*core).tail.set(&raw const (*core).first);
-            (&raw mut (*core).control).write(Header::new(0, &CONTROL, core));
-        }
+    /// Sets what points into the core itself. It is at its final place, and not shared yet.
+    pub(super) fn settle(&self) {
+        self.tail.set(&raw const self.first);
+        self.control.settle(self);
     }
 
     pub(super) fn is_stopping(&self) -> bool {

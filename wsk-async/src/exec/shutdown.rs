@@ -1,11 +1,11 @@
 //! The end of an executor: [`Stopping`], between `stop` and closed.
 
 use super::queue::Core;
-use crate::atomic::seeded;
 use crate::irql::{Level, Passive};
 use crate::mem::Shared;
 use crate::thread::{SystemThread, visit_every_processor};
 use core::fmt;
+use core::marker::PhantomData;
 use wsk_sys::{Executive, FALSE, KeWaitForSingleObject, KernelMode, STATUS_SUCCESS};
 
 /// An executor's core and, if it has one, its thread. Dropping it ends the executor.
@@ -47,10 +47,8 @@ impl Drop for Running {
             // The grace period: a waker that lost the race for the last drain is still between its push and its insert, at
             // DISPATCH_LEVEL. The visit waits for it, and the flush for the DPC that it inserted.
             None => {
-                if !seeded(33) {
-                    // SAFETY: destructors of executors run at PASSIVE_LEVEL.
-                    visit_every_processor(&unsafe { Passive::token() });
-                }
+                // SAFETY: destructors of executors run at PASSIVE_LEVEL.
+                visit_every_processor(&unsafe { Passive::token() });
             }
         }
     }
@@ -62,12 +60,14 @@ impl Drop for Running {
 /// Several executors are stopped first and waited for after, since their tasks may hold each other's handles.
 ///
 /// Dropping it waits as [`Stopping::wait_closed`] does, so it must happen at PASSIVE_LEVEL.
-pub struct Stopping(Running);
+///
+/// It is not `Send`, so that it stays at the level at which it was made.
+pub struct Stopping(Running, PhantomData<*mut ()>);
 
 impl Stopping {
     pub(super) fn new(mut running: Running) -> Self {
         running.stop();
-        Self(running)
+        Self(running, PhantomData)
     }
 
     /// How many tasks were still in memory when the executor last came to rest: each is held by a waker, a join handle or an

@@ -62,7 +62,7 @@ pub(super) struct Header {
     /// What is in the task: the closure, then the future. Only the executor reads it.
     vtable: Cell<&'static VTable>,
     /// The executor. It outlives its tasks: it closes only when none is left.
-    core: *const Core,
+    core: Cell<*const Core>,
 }
 
 #[cfg(not(any(loom, shuttle)))]
@@ -80,7 +80,12 @@ pub(super) struct VTable {
 
 impl Header {
     pub(super) fn new(word: usize, vtable: &'static VTable, core: *const Core) -> Self {
-        Self { word: AtomicUsize::new(word), link: Cell::new(null()), vtable: Cell::new(vtable), core }
+        Self { word: AtomicUsize::new(word), link: Cell::new(null()), vtable: Cell::new(vtable), core: Cell::new(core) }
+    }
+
+    /// Sets the executor of an entry that is part of it.
+    pub(super) fn settle(&self, core: *const Core) {
+        self.core.set(core);
     }
 
     /// The executor.
@@ -90,7 +95,7 @@ impl Header {
     #[inline(always)]
     pub(super) unsafe fn core<'a>(task: NonNull<Self>) -> &'a Core {
         // SAFETY: the executor does not close while a task is left.
-        unsafe { &*(*task.as_ptr()).core }
+        unsafe { &*(*task.as_ptr()).core.get() }
     }
 
     /// T1, from any processor at IRQL <= DISPATCH_LEVEL. The read-modify-write is also there when the task is queued

@@ -138,11 +138,11 @@ impl Header {
         }
     }
 
-    /// F6's first part: the request will not be waited for any more. IRQL: <= DISPATCH_LEVEL.
+    /// F6's first part: the request will not be waited for any more, and `cancel` says whether it is to end early. IRQL: <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// As for [`Header::cancel`].
-    pub(super) unsafe fn stop_waiting(this: NonNull<Self>) {
+    pub(super) unsafe fn stop_waiting(this: NonNull<Self>, cancel: bool) {
         // SAFETY: the caller's promise.
         unsafe {
             let state = &this.as_ref().state;
@@ -151,7 +151,9 @@ impl Header {
             if seen.is_done() || (seen.is_foreign() && state.withdraw(seen).is_err()) {
                 return;
             }
-            Self::cancel(this);
+            if cancel {
+                Self::cancel(this);
+            }
         }
     }
 }
@@ -218,6 +220,21 @@ impl<R: Request> Block<R> {
         unsafe {
             let request = this.as_ref().request.with_mut(|slot| (*slot).take())?;
             Some((request, this.as_ref().header.outcome()))
+        }
+    }
+
+    /// I4: lets the request go of what the provider was never pointed to.
+    ///
+    /// # Safety
+    /// The caller has won the claim.
+    pub(super) unsafe fn release(this: NonNull<Self>) {
+        // SAFETY: a late routine does not touch the request.
+        unsafe {
+            if let Some(request) =
+                this.as_ref().request.with_mut(|slot| (*slot).as_mut().map(|request| &raw mut *request))
+            {
+                R::release(request);
+            }
         }
     }
 

@@ -20,9 +20,10 @@ use wsk_sys::{IoCancelIrp, NT_SUCCESS};
 /// Memory that is short at the first poll gives the request back with STATUS_INSUFFICIENT_RESOURCES, a driver that is
 /// unloading with STATUS_DELETE_PENDING; no call is made then.
 ///
-/// Cancel safety: dropping the future in flight asks for cancellation and goes on without it; it neither waits nor
-/// allocates (invariant I7). The request ends in [`Request::abandon`] in every case. `mem::forget` leaks one block at most,
-/// and a block of a [`Cache`] only until the cache is dropped; a leaked one holds up the driver's unload.
+/// Cancel safety: dropping the future in flight asks for cancellation, unless the request is essential, and goes on without
+/// it; it neither waits nor allocates (invariant I7). The request ends in [`Request::abandon`] in every case. `mem::forget`
+/// leaks one block with what its request owns, and a block of a [`Cache`] only until the cache is dropped; a leaked one holds
+/// up the driver's unload.
 ///
 /// IRQL: <= DISPATCH_LEVEL.
 #[must_use = "a request is sent when the future is polled"]
@@ -114,8 +115,8 @@ impl<R: Request<Output: Outcome>> Cancel for IrpFuture<'_, R> {
         match &mut self.get_mut().0 {
             Stage::New { cancelled, .. } => *cancelled = true,
             // SAFETY: the flight has the future's share.
-            Stage::Flight(flight) => unsafe { Header::cancel(Block::header(flight.block)) },
-            Stage::Done => {}
+            Stage::Flight(flight) if !R::ESSENTIAL => unsafe { Header::cancel(Block::header(flight.block)) },
+            Stage::Flight(_) | Stage::Done => {}
         }
     }
 }
@@ -254,7 +255,10 @@ impl<'a, R: Request> Flight<'a, R> {
     fn enter_limbo(&self) {
         self.vacate();
         // SAFETY: the claim was won, and the share is given up here.
-        unsafe { Header::send_to_limbo(Block::header(self.block)) };
+        unsafe {
+            Block::release(self.block);
+            Header::send_to_limbo(Block::header(self.block));
+        }
     }
 }
 
@@ -271,7 +275,7 @@ impl<R: Request> Drop for Flight<'_, R> {
             return;
         }
         // SAFETY: the flight has the future's share.
-        unsafe { Header::stop_waiting(header) };
+        unsafe { Header::stop_waiting(header, !R::ESSENTIAL) };
         self.part();
     }
 }

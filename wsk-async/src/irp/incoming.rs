@@ -46,10 +46,11 @@ struct State {
 }
 
 /// A request's place in the list of its device; the pointers are those of [`Shared::as_raw`].
+#[derive(Clone, Copy)]
 struct Links {
     next: Option<NonNull<()>>,
     previous: Option<NonNull<()>>,
-    /// Its file's last handle is closed.
+    /// Its file's last handle is closed, and it is in the list no more.
     swept: bool,
 }
 
@@ -87,8 +88,18 @@ impl Requests {
 
     fn remove(&self, state: &Shared<State>) {
         // SAFETY: as in `insert`.
-        self.0.with(|first| unsafe {
-            let Links { next, previous, .. } = *state.links.get();
+        self.0.with(|first| unsafe { Self::unlink(first, state) });
+    }
+
+    /// # Safety
+    /// With the lock held, whose value is `first`; listed requests are alive.
+    unsafe fn unlink(first: &mut Option<NonNull<()>>, state: &State) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let Links { next, previous, swept } = *state.links.get();
+            if swept {
+                return;
+            }
             match previous {
                 Some(previous) => (*Shared::<State>::peek(previous).links.get()).next = next,
                 None => *first = next,
@@ -96,29 +107,37 @@ impl Requests {
             if let Some(next) = next {
                 (*Shared::<State>::peek(next).links.get()).previous = previous;
             }
-        });
+        }
     }
 
     /// Cancels the requests on a file, in its IRP_MJ_CLEANUP. IRQL: <= DISPATCH_LEVEL. WDK page: DispatchCleanup.
     pub fn cancel_file(&self, file: *mut FILE_OBJECT) {
-        // One at a time, since a task is not aborted with the lock held.
-        while let Some(state) = self.0.with(|first| {
-            let mut next = *first;
+        // Those that match become a list of our own, so that no task is aborted with the lock held.
+        let mut swept = self.0.with(|first| {
+            let (mut mine, mut next) = (None, *first);
             while let Some(raw) = next {
-                // SAFETY: as in `insert`; the owner that is made here is a clone of one that stays.
+                // SAFETY: as in `insert`; the owner that is leaked to our list is a clone of one that stays.
                 unsafe {
                     let state = Shared::<State>::peek(raw);
-                    let links = &mut *state.links.get();
-                    if state.file == file && !links.swept {
-                        links.swept = true;
-                        return Some((*ManuallyDrop::new(Shared::<State>::from_raw(raw))).clone());
+                    next = (*state.links.get()).next;
+                    if state.file == file {
+                        Self::unlink(first, state);
+                        let owner = ManuallyDrop::new(Shared::<State>::from_raw(raw));
+                        let _leaked = ManuallyDrop::new((*owner).clone());
+                        *state.links.get() = Links { next: mine, previous: None, swept: true };
+                        mine = Some(raw);
                     }
-                    next = links.next;
                 }
             }
-            None
-        }) {
-            cancelled(&state);
+            mine
+        });
+        while let Some(raw) = swept {
+            // SAFETY: our list has an owner of each, and nobody else uses the links of what was swept.
+            unsafe {
+                let state = Shared::<State>::from_raw(raw);
+                swept = (*state.links.get()).next;
+                cancelled(&state);
+            }
         }
     }
 }
@@ -173,7 +192,9 @@ impl IncomingIrp {
             IoMarkIrpPending(irp.as_ptr());
             IoSetCancelRoutine(irp.as_ptr(), Some(cancel));
             // Cancelled before the routine was set: nobody called it, so it is called here, unless somebody does now.
-            if (*irp.as_ptr()).Cancel != FALSE && IoSetCancelRoutine(irp.as_ptr(), None).is_some() {
+            if (&raw const (*irp.as_ptr()).Cancel).read_volatile() != FALSE
+                && IoSetCancelRoutine(irp.as_ptr(), None).is_some()
+            {
                 cancelled(&state);
                 finish_cancel(ManuallyDrop::into_inner(leaked));
             }

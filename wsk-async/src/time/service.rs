@@ -9,6 +9,7 @@ use crate::status::Result;
 use crate::thread::SystemThread;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use core::marker::PhantomData;
 use core::ptr::{NonNull, null};
 use core::task::Waker;
 use core::time::Duration;
@@ -19,10 +20,12 @@ const TICK: u64 = UNITS_PER_SECOND / 1000;
 /// Wakers taken per hold of the lock.
 const BATCH: usize = 16;
 
-/// Starts and ends the timers of a driver. Ending waits for the timer's last DPC or thread (invariant I17).
+/// Starts and ends the timers of a driver. Ending waits for the timer's last DPC or thread (invariant I17), so it is not
+/// `Send`: what was started at PASSIVE_LEVEL stays there. `mem::forget` of it leaves them behind, for ever.
 pub struct TimerService {
     timers: Timers,
     thread: Option<SystemThread>,
+    _stays: PhantomData<*mut ()>,
 }
 
 /// A handle on the timers of a driver: makes sleeps and timeouts, at IRQL <= DISPATCH_LEVEL. Cloning is cheap.
@@ -79,7 +82,7 @@ impl TimerService {
             // SAFETY: the thread is joined before the service lets go of the timers (`drop`).
             Some(unsafe { SystemThread::start(run, Shared::as_ptr(&timers.0).as_ptr().cast()) }?)
         };
-        Ok(Self { timers, thread })
+        Ok(Self { timers, thread, _stays: PhantomData })
     }
 
     /// A handle.

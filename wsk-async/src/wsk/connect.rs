@@ -49,6 +49,8 @@ pin_project! {
         remote: SocketAddr,
         // A buffer without data: kept out of the call and given back.
         empty: Option<Buf>,
+        // A step that completes meanwhile is not the end: the next one is cancelled too.
+        cancelled: bool,
         #[pin]
         step: Step<'a>,
     }
@@ -79,7 +81,7 @@ impl<'a> ConnectEx<'a> {
             data if platform::has_connect_ex() => Step::Combined { request: socket.start_connect_ex(&remote, data) },
             data => Step::Connecting { buffer: data, request: socket.start_connect(&remote) },
         };
-        Self { socket, remote, empty, step }
+        Self { socket, remote, empty, cancelled: false, step }
     }
 }
 
@@ -115,6 +117,9 @@ impl Future for ConnectEx<'_> {
                 }
             };
             this.step.set(next);
+            if *this.cancelled {
+                this.step.as_mut().cancel();
+            }
         }
     }
 }
@@ -125,7 +130,15 @@ fn then_sent(sent: usize) -> Connected {
 
 impl Cancel for ConnectEx<'_> {
     fn cancel(self: Pin<&mut Self>) {
-        match self.project().step.project() {
+        let this = self.project();
+        *this.cancelled = true;
+        this.step.cancel();
+    }
+}
+
+impl Step<'_> {
+    fn cancel(self: Pin<&mut Self>) {
+        match self.project() {
             StepProjection::Refused { .. } => {}
             StepProjection::Combined { request } => request.cancel(),
             StepProjection::Connecting { request, .. } => request.cancel(),

@@ -8,6 +8,7 @@ use crate::mem::Shared;
 use crate::status::{NtStatus, Result};
 use crate::time::{Instant, Timers};
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::net::SocketAddr;
 use core::ptr::null_mut;
@@ -32,9 +33,10 @@ unsafe impl Sync for Inner {}
 unsafe impl Send for Inner {}
 
 /// A registration with WSK, owned by the driver. Dropping it deregisters: it waits for captures and sockets, at
-/// PASSIVE_LEVEL. WDK pages: WskRegister, WskDeregister.
+/// PASSIVE_LEVEL, hence it is not `Send`. WDK pages: WskRegister, WskDeregister.
 pub struct Registration {
     wsk: Wsk,
+    _stays: PhantomData<*mut ()>,
 }
 
 /// A handle on a registration: captures the provider. Cloning is cheap; it may outlive the registration, and then captures
@@ -70,7 +72,7 @@ impl Registration {
         let mut npi = WSK_CLIENT_NPI { ClientContext: null_mut(), Dispatch: &CLIENT };
         // SAFETY: the registration stays at its address until after WskDeregister (`drop`), the table for ever.
         NtStatus(unsafe { WskRegister(&mut npi, wsk.registration.get()) }).ok()?;
-        Ok(Self { wsk: Wsk(wsk) })
+        Ok(Self { wsk: Wsk(wsk), _stays: PhantomData })
     }
 
     /// A handle.

@@ -185,6 +185,8 @@ unsafe impl Request for ReceiveData {
     }
 
     fn finish(mut self, result: Result<usize>) -> BufResult<usize, Buf> {
+        // No provider receives more than there is room for; if one says so, nothing follows from it.
+        let result = result.map(|count| count.min(self.buffer.spare()));
         if let Ok(count) = result {
             self.buffer.received(count);
         }

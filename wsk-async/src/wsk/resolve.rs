@@ -28,8 +28,8 @@ struct Question {
     name_string: UNICODE_STRING,
     hints: ADDRINFOEXW,
     port: u16,
-    /// Holds the capture until the list is given back: a list must not outlive it.
-    provider: Provider,
+    /// Holds the capture until the list is given back: a list must not outlive it. None once the provider dropped the IRP.
+    provider: Option<Provider>,
     work_item: NonNull<IO_WORKITEM>,
 }
 
@@ -41,8 +41,12 @@ struct Resolve(ManuallyDrop<NonPaged<Question>>);
 
 impl Resolve {
     fn new(provider: &Provider, host: &str, port: u16) -> Result<Self> {
+        let device = provider.origin().device();
+        if device.is_null() {
+            return Err(NtStatus::INVALID_DEVICE_STATE);
+        }
         // SAFETY: the device is the driver's own and outlives its operations.
-        let work_item = unsafe { IoAllocateWorkItem(provider.origin().device()) };
+        let work_item = unsafe { IoAllocateWorkItem(device) };
         let work_item = NonNull::new(work_item).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
         let question = NonPaged::try_new(Question {
             first: null_mut(),
@@ -62,7 +66,7 @@ impl Resolve {
                 ai_next: null_mut(),
             },
             port,
-            provider: provider.clone(),
+            provider: Some(provider.clone()),
             work_item,
         });
         let mut this = match question {
@@ -122,8 +126,8 @@ impl Question {
         // SAFETY: the list came from this provider and is given back once; the work item is not queued, or this is its own
         // routine.
         unsafe {
-            if !question.first.is_null() {
-                ((*question.provider.dispatch()).WskFreeAddressInfo)(question.provider.client(), question.first);
+            if let Some(provider) = question.provider.as_ref().filter(|_| !question.first.is_null()) {
+                ((*provider.dispatch()).WskFreeAddressInfo)(provider.client(), question.first);
             }
             IoFreeWorkItem(question.work_item.as_ptr());
         }
@@ -161,7 +165,7 @@ unsafe impl Request for Resolve {
         // SAFETY: the question has a place of its own.
         unsafe {
             let question: *mut Question = &raw mut **(*this).0;
-            let provider = &(*question).provider;
+            let Some(provider) = &(*question).provider else { return STATUS_INVALID_DEVICE_STATE };
             ((*provider.dispatch()).WskGetAddressInfo)(
                 provider.client(),
                 &raw mut (*question).name_string,
@@ -189,6 +193,14 @@ unsafe impl Request for Resolve {
 
     fn claimed(status: NtStatus) -> Option<Self::Output> {
         Some(Err(status))
+    }
+
+    unsafe fn release(this: *mut Self) {
+        // SAFETY: the question has a place of its own, and the provider was not pointed to its capture.
+        unsafe {
+            let question: *mut Question = &raw mut **(*this).0;
+            drop((*question).provider.take());
+        }
     }
 }
 

@@ -246,7 +246,8 @@ impl Unmade {
 
 /// Makes a socket. A result that nobody takes is dropped, hence closed (I8).
 struct Create {
-    unmade: Unmade,
+    /// None once the provider dropped the IRP.
+    unmade: Option<Unmade>,
     family: Family,
 }
 
@@ -257,7 +258,7 @@ unsafe impl Request for Create {
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the request is pinned in its block. No context, no callbacks: this socket is of the pull kind.
         unsafe {
-            let provider = &(*this).unmade.provider;
+            let Some(Unmade { provider, .. }) = &(*this).unmade else { return STATUS_INVALID_DEVICE_STATE };
             ((*provider.dispatch()).WskSocket)(
                 provider.client(),
                 (*this).family.number(),
@@ -275,17 +276,23 @@ unsafe impl Request for Create {
     }
 
     fn finish(self, result: Result<usize>) -> Result<ConnectionSocket> {
-        self.unmade.finish(result)
+        self.unmade.ok_or(NtStatus::UNSUCCESSFUL)?.finish(result)
     }
 
     fn claimed(status: NtStatus) -> Option<Self::Output> {
         Some(Err(status))
     }
+
+    unsafe fn release(this: *mut Self) {
+        // SAFETY: none of it was passed to the provider.
+        drop(unsafe { (*this).unmade.take() });
+    }
 }
 
 /// Makes a connected socket. A result that nobody takes is dropped, hence closed (I8).
 struct CreateConnected {
-    unmade: Unmade,
+    /// None once the provider dropped the IRP.
+    unmade: Option<Unmade>,
     local: RawAddress,
     remote: RawAddress,
 }
@@ -297,7 +304,7 @@ unsafe impl Request for CreateConnected {
     unsafe fn submit(this: *mut Self, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the request is pinned in its block.
         unsafe {
-            let provider = &(*this).unmade.provider;
+            let Some(Unmade { provider, .. }) = &(*this).unmade else { return STATUS_INVALID_DEVICE_STATE };
             ((*provider.dispatch()).WskSocketConnect)(
                 provider.client(),
                 SOCK_STREAM,
@@ -316,11 +323,16 @@ unsafe impl Request for CreateConnected {
     }
 
     fn finish(self, result: Result<usize>) -> Result<ConnectionSocket> {
-        self.unmade.finish(result)
+        self.unmade.ok_or(NtStatus::UNSUCCESSFUL)?.finish(result)
     }
 
     fn claimed(status: NtStatus) -> Option<Self::Output> {
         Some(Err(status))
+    }
+
+    unsafe fn release(this: *mut Self) {
+        // SAFETY: none of it was passed to the provider.
+        drop(unsafe { (*this).unmade.take() });
     }
 }
 
@@ -328,7 +340,7 @@ pub(super) fn create(
     provider: &Provider,
     family: Family,
 ) -> Result<impl Cancel<Output = Result<ConnectionSocket>> + 'static> {
-    Ok(irp::start(provider.origin(), Create { unmade: Unmade::new(provider)?, family }))
+    Ok(irp::start(provider.origin(), Create { unmade: Some(Unmade::new(provider)?), family }))
 }
 
 pub(super) fn create_connected(
@@ -336,7 +348,7 @@ pub(super) fn create_connected(
     local: &SocketAddr,
     remote: &SocketAddr,
 ) -> Result<impl Cancel<Output = Result<ConnectionSocket>> + 'static> {
-    let unmade = Unmade::new(provider)?;
+    let unmade = Some(Unmade::new(provider)?);
     let (local, remote) = (RawAddress::new(local), RawAddress::new(remote));
     Ok(irp::start(provider.origin(), CreateConnected { unmade, local, remote }))
 }

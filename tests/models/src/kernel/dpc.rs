@@ -2,7 +2,7 @@
 
 use super::sync::processor_of;
 use super::world::{At, BUG, access, change, context, enter, with_world};
-use crate::tool::{Carried, Event, Lock, Queue, atomic::AtomicBool, thread};
+use crate::tool::{Carried, Event, Lock, Queue, atomic::AtomicBool, kernel_call, thread};
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::rc::Rc;
@@ -112,6 +112,7 @@ unsafe extern "system" fn KeSetTargetProcessorDpcEx(dpc: *mut KDPC, number: *con
 
 #[unsafe(no_mangle)]
 unsafe extern "system" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut c_void) -> BOOLEAN {
+    kernel_call();
     access(dpc as usize);
     // SAFETY: the caller's memory, not freed.
     let number = unsafe {
@@ -124,6 +125,7 @@ unsafe extern "system" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, s
 
 #[unsafe(no_mangle)]
 unsafe extern "system" fn KeFlushQueuedDpcs() {
+    // Bug 34 is to leave the flush out.
     if BUG.get() == 34 {
         return;
     }
@@ -159,6 +161,10 @@ unsafe extern "system" fn KeGetCurrentProcessorNumberEx(_number: *mut PROCESSOR_
 unsafe extern "system" fn KeSetSystemGroupAffinityThread(affinity: *const GROUP_AFFINITY, _old: *mut GROUP_AFFINITY) {
     // SAFETY: the caller's structure.
     let number = unsafe { (*affinity).Mask }.trailing_zeros();
+    // Bug 33 is to leave the visit out.
+    if BUG.get() == 33 {
+        return;
+    }
     if let Some(processor) = processor_of(number) {
         processor.lock.acquire();
         processor.lock.release();

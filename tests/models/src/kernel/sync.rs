@@ -1,7 +1,7 @@
 //! IRQL, events, waits and system threads.
 
 use super::world::{At, BUG, Context, access, change, context, enter, with_world};
-use crate::tool::{Carried, Event, thread};
+use crate::tool::{Carried, Event, kernel_call, thread};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::rc::Rc;
@@ -16,10 +16,11 @@ unsafe extern "system" fn KeGetCurrentIrql() -> KIRQL {
 unsafe extern "system" fn KfRaiseIrql(new: KIRQL) -> KIRQL {
     let Context { irql: old, processor, .. } = context();
     assert!(new >= old, "IRQL_NOT_GREATER_OR_EQUAL");
-    if old < DISPATCH_LEVEL && new == DISPATCH_LEVEL {
-        if let Some(processor) = processor_of(processor) {
-            processor.lock.acquire();
-        }
+    if old < DISPATCH_LEVEL
+        && new == DISPATCH_LEVEL
+        && let Some(processor) = processor_of(processor)
+    {
+        processor.lock.acquire();
     }
     change(|context| context.irql = new);
     old
@@ -30,10 +31,11 @@ unsafe extern "system" fn KeLowerIrql(new: KIRQL) {
     let Context { irql: old, processor, .. } = context();
     assert!(new <= old, "IRQL_NOT_LESS_OR_EQUAL");
     change(|context| context.irql = new);
-    if old == DISPATCH_LEVEL && new < DISPATCH_LEVEL {
-        if let Some(processor) = processor_of(processor) {
-            processor.lock.release();
-        }
+    if old == DISPATCH_LEVEL
+        && new < DISPATCH_LEVEL
+        && let Some(processor) = processor_of(processor)
+    {
+        processor.lock.release();
     }
 }
 
@@ -57,6 +59,7 @@ unsafe extern "system" fn KeInitializeEvent(address: *mut KEVENT, kind: EVENT_TY
 #[unsafe(no_mangle)]
 unsafe extern "system" fn KeSetEvent(address: *mut KEVENT, _increment: KPRIORITY, _wait: BOOLEAN) -> i32 {
     assert!(context().irql <= DISPATCH_LEVEL, "IRQL_NOT_LESS_OR_EQUAL");
+    kernel_call();
     let event = event(address);
     let old = event.set();
     // Of the product's events only those that an executor's thread waits for reset themselves.

@@ -158,6 +158,20 @@ pub(crate) fn spawn(at: At, body: impl FnOnce() + 'static) -> thread::JoinHandle
     })
 }
 
+/// Runs a part of the calling thread, which is at PASSIVE_LEVEL, somewhere else.
+pub(crate) fn elsewhere<R>(at: At, part: impl FnOnce() -> R) -> R {
+    let home = change(|context| std::mem::replace(&mut context.processor, at.processor));
+    // SAFETY: the level is raised by a thread at PASSIVE_LEVEL and restored.
+    let result = unsafe {
+        let old = KfRaiseIrql(at.irql);
+        let result = part();
+        KeLowerIrql(old);
+        result
+    };
+    change(|context| context.processor = home);
+    result
+}
+
 /// Fails the execution if `address` is in memory that was freed.
 pub(crate) fn access(address: usize) {
     let mark = with_world(|world| {

@@ -2,7 +2,7 @@
 
 use super::probe::{Foreign, OUTPUT, Probe};
 use super::{Bug, Scenario};
-use crate::kernel::{At, Boot, boot, finish, interrupts, spawn, with_world};
+use crate::kernel::{At, Boot, boot, elsewhere, finish, interrupts, passive, spawn, with_world};
 use crate::tool::{explore, quiet};
 use std::rc::Rc;
 use std::task::Poll;
@@ -24,6 +24,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "S7", about: "bound DPC, a local and a remote completion", body: dpc_local_and_remote },
     Scenario { name: "S8", about: "wakes keep arriving while the task completes", body: wakes_while_completing },
     Scenario { name: "S9", about: "shutdown of a bound DPC, with the grace period", body: dpc_shutdown },
+    Scenario {
+        name: "S9l",
+        about: "the same, stopped on its own processor, one remote wake",
+        body: dpc_local_shutdown,
+    },
 ];
 
 pub(crate) const BUGS: &[Bug] = &[
@@ -41,13 +46,13 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug { number: 13, about: "joiner's slot read after the reference is gone", scenario: "S3", search: "loom-2" },
     Bug { number: 14, about: "QUEUED not made to stick again", scenario: "S8", search: "pct-3" },
     Bug { number: 15, about: "PASSIVE code takes the processor's local path", scenario: "S7", search: "loom-2" },
-    Bug { number: 33, about: "no grace period before the flush", scenario: "S9", search: "random" },
-    Bug { number: 34, about: "no flush after the grace period", scenario: "S9", search: "random" },
+    Bug { number: 33, about: "no grace period before the flush", scenario: "S9l", search: "pct-3" },
+    Bug { number: 34, about: "no flush after the grace period", scenario: "S9l", search: "pct-3" },
 ];
 
 fn two_wakers_by_value() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(2);
     drop(probe.settle(&executor.spawner(), 2));
     explore();
@@ -76,7 +81,7 @@ fn two_wakers_not_polled() {
 
 fn by_reference(queued: bool) {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(2);
     drop(probe.settle(&executor.spawner(), 2 + usize::from(queued)));
     let first = queued.then(|| probe.waker());
@@ -101,7 +106,7 @@ fn by_reference(queued: bool) {
 
 fn join_with_two_wakers() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     let mut handle = probe.settle(&executor.spawner(), 1);
     let (first, second) = (Foreign::new(), Foreign::new());
@@ -135,7 +140,7 @@ fn join_with_two_wakers() {
 
 fn abort_wake_drop() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     let mut handle = probe.settle(&executor.spawner(), 1);
     let abort = handle.abort_handle().expect("a task that is alive");
@@ -165,7 +170,7 @@ fn abort_wake_drop() {
 /// A stop while `act` uses the waker of a task that has only this one.
 fn stop_against(act: fn(Rc<Probe>, std::task::Waker)) {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     drop(probe.settle(&executor.spawner(), 1));
     explore();
@@ -197,7 +202,7 @@ fn stop_and_completion() {
 
 fn stop_and_spawn() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let spawner = executor.spawner();
     let probe = Probe::new(0);
     crate::kernel::settle();
@@ -218,7 +223,7 @@ fn stop_and_spawn() {
 fn budget_of_one() {
     boot(Boot::threads());
     with_world(|world| world.polls = Some(1));
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let (yielding, woken) = (Probe::new(1), Probe::new(1));
     drop(yielding.settle(&executor.spawner(), 1));
     drop(woken.settle(&executor.spawner(), 1));
@@ -246,7 +251,7 @@ fn budget_of_one() {
 
 fn interrupt_in_list_code() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let (yielding, interrupted) = (Probe::new(1), Probe::new(1));
     drop(yielding.settle(&executor.spawner(), 1));
     drop(interrupted.settle(&executor.spawner(), 1));
@@ -279,7 +284,7 @@ fn interrupt_in_list_code() {
 
 fn dpc_local_and_remote() {
     boot(Boot::exclusive(1));
-    let executor = DispatchExecutor::start(0).expect("an executor");
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
     let probe = Probe::new(2);
     drop(probe.settle(&executor.spawner(), 2));
     explore();
@@ -302,7 +307,7 @@ fn dpc_local_and_remote() {
 
 fn wakes_while_completing() {
     boot(Boot::threads());
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let probe = Probe::new(1);
     drop(probe.settle(&executor.spawner(), 2));
     probe.set(0);
@@ -323,7 +328,7 @@ fn wakes_while_completing() {
 
 fn dpc_shutdown() {
     boot(Boot::exclusive(2));
-    let executor = DispatchExecutor::start(0).expect("an executor");
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
     let probe = Probe::new(1);
     drop(probe.settle(&executor.spawner(), 2));
     explore();
@@ -335,5 +340,23 @@ fn dpc_shutdown() {
     probe.assert_gone();
     quiet();
     threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+    finish();
+}
+
+/// The stop is local work, so it signals by itself: the remote waker's insert may be all that is left of the wake.
+fn dpc_local_shutdown() {
+    boot(Boot::exclusive(2));
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
+    let probe = Probe::new(1);
+    drop(probe.settle(&executor.spawner(), 1));
+    explore();
+    let thread = {
+        let waker = probe.waker();
+        spawn(At::dispatch(1), move || waker.wake())
+    };
+    drop(elsewhere(At::dispatch(0), || executor.stop()));
+    probe.assert_gone();
+    quiet();
+    thread.join().expect("a thread");
     finish();
 }

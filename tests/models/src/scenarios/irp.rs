@@ -6,7 +6,7 @@
 use super::probe::Foreign;
 use super::{Bug, Scenario};
 use crate::kernel::irp::{FILLED, How, Job, Log, join_completers, reset, unload};
-use crate::kernel::{At, BUG, Boot, boot, finish, settle, spawn};
+use crate::kernel::{At, BUG, Boot, boot, finish, passive, settle, spawn};
 use crate::tool::{Carried, Event, explore, quiet};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use wsk_async::exec::{DispatchExecutor, PassiveExecutor};
 use wsk_async::irp::{self, Cache, IrpFuture, Operations, Origin, Request};
-use wsk_async::irql::{Level, Passive};
 use wsk_async::mem::Shared;
 use wsk_async::status::NtStatus;
 use wsk_async::time::Cancel;
@@ -58,6 +57,9 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug { number: 36, about: "idle block taken by load and store", scenario: "R2", search: "random" },
 ];
 
+/// What a scenario does.
+type Body = Pin<Box<dyn Future<Output = ()>>>;
+
 /// What a driver has of its own.
 struct Driver {
     operations: Shared<Operations>,
@@ -97,7 +99,7 @@ fn in_a_task<F: Future<Output = ()> + 'static>(drops_irps: bool, body: impl FnOn
     boot(Boot::threads());
     reset(drops_irps);
     let driver = Driver::new();
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let done = Rc::new(Event::new(false));
     let task = Carried::new((body(&driver), done.clone()));
     let handle = executor.spawn(move |_| {
@@ -113,6 +115,25 @@ fn in_a_task<F: Future<Output = ()> + 'static>(drops_irps: bool, body: impl FnOn
     join_completers();
     quiet();
     drop(executor);
+    driver.end();
+}
+
+/// Runs a future on the model's main thread, with a waker that is none of the product's: no executor, so that more of the
+/// searches end.
+fn by_hand<F: Future<Output = ()> + 'static>(drops_irps: bool, body: impl FnOnce(&Driver) -> F) {
+    boot(Boot::threads());
+    reset(drops_irps);
+    let driver = Driver::new();
+    let mut future = Box::pin(body(&driver));
+    let waker = Foreign::new();
+    explore();
+    while waker.poll(&mut future).is_pending() {
+        waker.woken.wait();
+    }
+    drop(future);
+    join_completers();
+    quiet();
+    waker.assert_gone();
     driver.end();
 }
 
@@ -159,46 +180,47 @@ async fn follow<F: Future + Unpin>(future: &mut F, script: &[Who]) -> F::Output 
 }
 
 /// Polls a future once.
-async fn once<F: Future + Unpin>(future: &mut F, who: Who) -> Option<F::Output> {
-    poll_fn(|cx| match poll_as(who, future, cx) {
+async fn once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),
     })
     .await
 }
 
-fn complete(script: &'static [Who]) {
-    in_a_task(false, |driver| {
+/// A request whose future is polled with the wakers of a script.
+fn complete(script: &'static [Who]) -> impl FnOnce(&Driver) -> Body {
+    move |driver| {
         let cache = driver.cache();
         let job = driver.job(How::ELSEWHERE);
-        async move {
+        Box::pin(async move {
             let mut future = cache.start(job);
             assert_eq!(follow(&mut future, script).await, Ok(FILLED));
-        }
-    });
+        })
+    }
 }
 
 fn complete_own() {
-    complete(&[Who::Task, Who::Task]);
+    in_a_task(false, complete(&[Who::Task, Who::Task]));
 }
 
 fn complete_own_foreign() {
-    complete(&[Who::Task, Who::Foreign]);
+    in_a_task(false, complete(&[Who::Task, Who::Foreign]));
 }
 
 fn complete_foreign_own() {
-    complete(&[Who::Foreign, Who::Task]);
+    in_a_task(false, complete(&[Who::Foreign, Who::Task]));
 }
 
 fn complete_two_foreign() {
-    complete(&[Who::Foreign, Who::Foreign]);
+    by_hand(false, complete(&[Who::Foreign, Who::Foreign]));
 }
 
 fn complete_two_tasks() {
     boot(Boot::threads());
     reset(false);
     let driver = Driver::new();
-    let executor = PassiveExecutor::start().expect("an executor");
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
     let done = Rc::new(Event::new(false));
     let future = Rc::new(RefCell::new(irp::start(&driver.origin, driver.job(How::ELSEWHERE))));
     let early = Rc::new(Cell::new(None));
@@ -234,34 +256,35 @@ fn complete_two_tasks() {
     driver.end();
 }
 
-fn drop_in_flight(how: How, who: Who) {
-    in_a_task(false, |driver| {
+/// A request whose future is polled once and dropped.
+fn drop_in_flight(how: How) -> impl FnOnce(&Driver) -> Body {
+    move |driver| {
         let cache = driver.cache();
         let job = driver.job(how);
-        async move {
+        Box::pin(async move {
             let mut future = cache.start(job);
-            if let Some(result) = once(&mut future, who).await {
+            if let Some(result) = once(&mut future).await {
                 assert_eq!(result, Ok(FILLED));
             }
             drop(future);
-        }
-    });
+        })
+    }
 }
 
 fn drop_own() {
-    drop_in_flight(How::ELSEWHERE, Who::Task);
+    in_a_task(false, drop_in_flight(How::ELSEWHERE));
 }
 
 fn drop_uncancellable() {
-    drop_in_flight(How::Thread { processor: u32::MAX, cancellable: false }, Who::Task);
+    in_a_task(false, drop_in_flight(How::Thread { processor: u32::MAX, cancellable: false }));
 }
 
 fn drop_foreign() {
-    drop_in_flight(How::ELSEWHERE, Who::Foreign);
+    by_hand(false, drop_in_flight(How::ELSEWHERE));
 }
 
 fn launched() {
-    in_a_task(false, |driver| {
+    by_hand(false, |driver| {
         let cache = driver.cache();
         cache.reserve().expect("memory");
         let job = driver.job(How::ELSEWHERE);
@@ -270,22 +293,23 @@ fn launched() {
 }
 
 fn claimed_late() {
-    claimed(true);
+    by_hand(true, refused(true));
 }
 
 fn claimed_never() {
-    claimed(false);
+    in_a_task(true, refused(false));
 }
 
-fn claimed(late: bool) {
-    in_a_task(true, |driver| {
+/// A request whose call returns an error without a completion.
+fn refused(late: bool) -> impl FnOnce(&Driver) -> Body {
+    move |driver| {
         let cache = driver.cache();
         let job = driver.job(How::Refused { late });
-        async move {
+        Box::pin(async move {
             let result = cache.start(job).await;
             assert!(result == Err(NtStatus::NOT_IMPLEMENTED) || (late && result == Ok(FILLED)));
-        }
-    });
+        })
+    }
 }
 
 fn claimed_at_drop() {
@@ -294,7 +318,7 @@ fn claimed_at_drop() {
         let job = Job::<false>::new(How::Refused { late: true }, &driver.log);
         async move {
             let mut future = cache.start(job);
-            if let Some(result) = once(&mut future, Who::Task).await {
+            if let Some(result) = once(&mut future).await {
                 assert_eq!(result, Ok(FILLED));
             }
         }
@@ -302,12 +326,12 @@ fn claimed_at_drop() {
 }
 
 fn cancelled() {
-    in_a_task(false, |driver| {
+    by_hand(false, |driver| {
         let cache = driver.cache();
         let job = driver.job(How::ELSEWHERE);
         async move {
             let mut future = cache.start(job);
-            let result = match once(&mut future, Who::Task).await {
+            let result = match once(&mut future).await {
                 Some(result) => result,
                 None => {
                     Pin::new(&mut future).cancel();
@@ -332,7 +356,7 @@ fn on_a_dpc(aborted: bool) {
     boot(Boot::exclusive(1));
     reset(false);
     let driver = Driver::new();
-    let executor = DispatchExecutor::start(0).expect("an executor");
+    let executor = DispatchExecutor::start(&passive(), 0).expect("an executor");
     let done = Rc::new(Event::new(false));
     let task = Carried::new((driver.cache::<Job>(), driver.log.clone(), Finally(done.clone())));
     settle();
@@ -377,13 +401,13 @@ fn forgotten_and_cache() {
 
 /// A request in flight whose future and cache go, and with them all that the driver has of the scope.
 fn lose_in_flight(lose: fn(IrpFuture<'_, Job>)) {
-    in_a_task(false, |driver| {
+    by_hand(false, |driver| {
         let scope = driver.origin.for_socket().expect("memory");
         let job = driver.job(How::Thread { processor: u32::MAX, cancellable: false });
         async move {
             let cache = Cache::new(scope);
             let mut future = cache.start(job);
-            if let Some(result) = once(&mut future, Who::Task).await {
+            if let Some(result) = once(&mut future).await {
                 assert_eq!(result, Ok(FILLED));
             }
             lose(future);
@@ -431,8 +455,7 @@ fn unloading() {
         let result = Foreign::new().poll(&mut irp::start(&origin, job));
         assert!(matches!(result, Poll::Ready(Ok(FILLED) | Err(NtStatus::DELETE_PENDING))));
     });
-    // SAFETY: this thread runs at PASSIVE_LEVEL.
-    operations.close_and_wait(&unsafe { Passive::token() });
+    operations.close_and_wait(&passive());
     assert_eq!(operations.count(), 0, "blocks left");
     drop(operations);
     if BUG.get() != 31 {

@@ -9,7 +9,6 @@ mod levels;
 mod memory;
 mod requests;
 mod unload;
-mod wsk;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use ntsim::{EXIT_CODE, Kernel, RULES};
@@ -21,6 +20,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Names the driver that a child process runs.
 const CHILD: &str = "NTSIM_MUTANT";
+
+/// Rules about IRPs and MDLs that only the WSK provider applies: their mutants are in `wsk_verifier.rs`.
+const OF_THE_PROVIDER: [&str; 2] = ["IrpSentTwice", "MdlInFlight"];
 
 /// A driver that breaks a rule.
 struct Mutant {
@@ -51,9 +53,7 @@ macro_rules! mutants {
 pub(crate) use mutants;
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    [levels::MUTANTS, memory::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS, wsk::MUTANTS]
-        .into_iter()
-        .flatten()
+    [levels::MUTANTS, memory::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS].into_iter().flatten()
 }
 
 fn main() {
@@ -103,6 +103,6 @@ fn check(mutant: &Mutant) -> Result<(), Failed> {
 fn every_rule_has_a_mutant() -> Result<(), Failed> {
     let tripped: BTreeSet<_> = all().filter_map(|mutant| mutant.rule).collect();
     let rules: BTreeSet<_> = RULES.iter().map(|rule| rule.id).collect();
-    let without: Vec<_> = rules.difference(&tripped).collect();
+    let without: Vec<_> = rules.difference(&tripped).filter(|rule| !OF_THE_PROVIDER.contains(rule)).collect();
     if without.is_empty() { Ok(()) } else { Err(format!("no mutant breaks {without:?}").into()) }
 }

@@ -93,11 +93,14 @@ fn occupy_processor_1() {
 }
 
 unsafe fn leave_dpc(_: *mut DRIVER_OBJECT) {
+    // From the other processor: on its own it would have to wait for its turn.
+    move_to(0);
     Dpc::new(|_, _, _| ()).bound_to(1).insert(0, 0);
 }
 
 /// Leaves a DPC routine running on processor 1.
 unsafe fn leave_dpc_running(_: *mut DRIVER_OBJECT) {
+    move_to(0);
     let runs = Event::new(NotificationEvent, false);
     let body = move |_, _, _| {
         runs.set();
