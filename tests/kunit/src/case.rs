@@ -70,7 +70,7 @@ impl Cases<'_> {
         let expected = case.expected_failures.iter().find(|(place, _)| *place == environment).map(|(_, why)| *why);
         let verdict = if case.irql.is_dispatch() && case.processor != 0 {
             // Its executor is made for it, so that every driver has no more than it needs.
-            let Ok(executor) = DispatchExecutor::start(case.processor) else {
+            let Ok(executor) = DispatchExecutor::start(self.passive, case.processor) else {
                 return Ok(Verdict::Skipped(Reason::Plain("there is no such processor")));
             };
             let system = System { dispatch: executor.spawner(), ..self.system.clone() };

@@ -32,17 +32,13 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 static OWN_DEVICE: AtomicPtr<DEVICE_OBJECT> = AtomicPtr::new(null_mut());
 
 /// A test driver.
-struct Kunit<S> {
-    /// What cases run on. The control codes are served elsewhere, so that a case that blocks is told from one that runs.
-    executors: Option<(PassiveExecutor, DispatchExecutor)>,
-    _suites: PhantomData<S>,
-}
+struct Kunit<S>(PhantomData<S>);
 
 impl<S: Suites> Driver for Kunit<S> {
     const NAME: &'static str = DEVICE;
 
     fn start(_: &System, _: &Passive) -> Result<Self> {
-        Ok(Self { executors: Some((PassiveExecutor::start()?, DispatchExecutor::start(0)?)), _suites: PhantomData })
+        Ok(Self(PhantomData))
     }
 
     async fn control(&self, system: &System, passive: &Passive, ioctl: &mut Ioctl) -> Result<usize> {
@@ -51,21 +47,18 @@ impl<S: Suites> Driver for Kunit<S> {
             IOCTL_LIST => run::list(S::SUITES, &request, ioctl.output()).ok_or(NtStatus::BUFFER_TOO_SMALL),
             IOCTL_RUN => {
                 let _busy = Busy::begin()?;
-                let Some((passive_executor, dispatch_executor)) = &self.executors else {
-                    return Err(NtStatus::INVALID_DEVICE_STATE);
-                };
+                let executors = Executors::start(passive)?;
                 let cases = Cases {
                     passive,
                     timers: &system.timers,
-                    system: System {
-                        passive: passive_executor.spawner(),
-                        dispatch: dispatch_executor.spawner(),
-                        ..system.clone()
-                    },
+                    system: executors.system(system),
                     request: &request,
                     device: OWN_DEVICE.load(Acquire),
                 };
-                run::run(S::SUITES, &cases).await;
+                if run::run(S::SUITES, &cases).await.is_err() {
+                    // An executor with a case that does not end would be waited for in vain.
+                    core::mem::forget(executors);
+                }
                 Ok(output::copy_to(ioctl.output()))
             }
             _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
@@ -73,10 +66,29 @@ impl<S: Suites> Driver for Kunit<S> {
     }
 }
 
-impl<S> Drop for Kunit<S> {
+/// What cases run on. The harness itself runs elsewhere, so that a case that blocks is told from one that runs.
+struct Executors(Option<(PassiveExecutor, DispatchExecutor)>);
+
+impl Executors {
+    fn start(passive: &Passive) -> Result<Self> {
+        Ok(Self(Some((PassiveExecutor::start(passive)?, DispatchExecutor::start(passive, 0)?))))
+    }
+
+    /// The driver's own system, with these executors.
+    fn system(&self, own: &System) -> System {
+        match &self.0 {
+            Some((passive, dispatch)) => {
+                System { passive: passive.spawner(), dispatch: dispatch.spawner(), ..own.clone() }
+            }
+            None => own.clone(),
+        }
+    }
+}
+
+impl Drop for Executors {
     fn drop(&mut self) {
         // Both are stopped before one is waited for: tasks of one may hold handles of the other.
-        if let Some((passive, dispatch)) = self.executors.take() {
+        if let Some((passive, dispatch)) = self.0.take() {
             drop((passive.stop(), dispatch.stop()));
         }
     }

@@ -17,9 +17,6 @@
 #[cfg(feature = "host")]
 extern crate std;
 
-#[cfg(all(test, not(feature = "host")))]
-compile_error!("the tests link the simulated kernel: use `--features host`");
-
 mod case;
 #[doc(hidden)]
 pub mod current;

@@ -114,8 +114,8 @@ pub(crate) fn list(suites: &[&'static Suite], request: &Request, out: &mut [u8])
     Some(length)
 }
 
-/// Runs what a request selects. What it finds is in [`output`].
-pub(crate) async fn run(suites: &[&'static Suite], cases: &Cases<'_>) {
+/// Runs what a request selects. What it finds is in [`output`]. After an error a case is still running.
+pub(crate) async fn run(suites: &[&'static Suite], cases: &Cases<'_>) -> core::result::Result<(), Stuck> {
     output::clear();
     let selected = |suite: &Suite| suite.cases.iter().any(|case| cases.request.selects(suite, case));
     output::line(SUITE, format_args!("KTAP version 1"));
@@ -126,11 +126,12 @@ pub(crate) async fn run(suites: &[&'static Suite], cases: &Cases<'_>) {
             Ok(counts) => totals.add(counts),
             Err(Stuck) => {
                 output::line(SUITE, format_args!("Bail out! A case did not end after it was aborted"));
-                return;
+                return Err(Stuck);
             }
         }
     }
     output::line(SUITE, format_args!("# Totals: {totals}"));
+    Ok(())
 }
 
 async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> core::result::Result<Counts, Stuck> {

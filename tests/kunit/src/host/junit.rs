@@ -82,7 +82,7 @@ mod tests {
         let xml = write(&report, "suite on ntsim").expect("it is written");
         for part in [
             r#"<testsuite name="irp" tests="3" skipped="1" errors="0" failures="1">"#,
-            r#"<testcase name="a" classname="irp" time="0.002">"#,
+            r#"<testcase name="a" classname="irp" time="0.002"/>"#,
             r#"message="b: EXPECTATION FAILED at &lt;b&gt;.rs:1""#,
             r#"<skipped message="no &amp; never"/>"#,
             r#"<error message="the plan is 2, the results are 1"/>"#,

@@ -57,9 +57,9 @@ mod faulty {
     }
 
     #[test]
-    async fn thread() -> Outcome {
+    async fn thread(passive: &Passive) -> Outcome {
         // An executor of its own has a thread of its own.
-        let other = PassiveExecutor::start()?;
+        let other = PassiveExecutor::start(passive)?;
         other.spawn(|_| async { fail!("said by a thread") })?.await?;
         Ok(())
     }
@@ -67,7 +67,10 @@ mod faulty {
     #[test]
     fn crash() {
         // SAFETY: none: a wait at DISPATCH_LEVEL breaks a rule, and the kernel stops.
-        irql::at_dispatch(|_| unsafe { KeDelayExecutionThread(KernelMode as i8, FALSE, &-10_000_000) });
+        unsafe {
+            KfRaiseIrql(DISPATCH_LEVEL);
+            KeDelayExecutionThread(KernelMode as i8, FALSE, &-10_000_000);
+        }
     }
 
     #[test]
