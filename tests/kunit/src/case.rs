@@ -35,6 +35,19 @@ pub(crate) enum Verdict {
 /// A case has kept its executor for good: nothing can run after it.
 pub(crate) struct Stuck;
 
+/// What is run as a case.
+pub(crate) struct Part {
+    pub(crate) name: Name,
+    /// Levels of indentation.
+    pub(crate) depth: usize,
+    /// How long it may take.
+    pub(crate) limit: Duration,
+    /// Nothing: then only what earlier parts have left is looked at.
+    pub(crate) start: Option<StartCase>,
+    /// Which of its parameters it runs with.
+    pub(crate) index: usize,
+}
+
 /// What cases are run with.
 pub(crate) struct Cases<'a> {
     pub(crate) passive: &'a Passive,
@@ -68,6 +81,7 @@ impl Cases<'_> {
     ) -> core::result::Result<Verdict, Stuck> {
         let environment = self.request.environment();
         let expected = case.expected_failures.iter().find(|(place, _)| *place == environment).map(|(_, why)| *why);
+        let part = Part { name, depth, limit: case.limit(), start: Some(case.start), index };
         let verdict = if case.irql.is_dispatch() && case.processor != 0 {
             // Its executor is made for it, so that every driver has no more than it needs.
             let Ok(executor) = DispatchExecutor::start(self.passive, case.processor) else {
@@ -75,7 +89,7 @@ impl Cases<'_> {
             };
             let system = System { dispatch: executor.spawner(), ..self.system.clone() };
             let on_processor = Cases { system, ..*self };
-            let verdict = on_processor.execute(name, depth, case.limit(), case.start, index).await;
+            let verdict = on_processor.execute(part, Some(mem::live())).await;
             drop(on_processor);
             match verdict {
                 Ok(verdict) => {
@@ -89,7 +103,7 @@ impl Cases<'_> {
                 }
             }
         } else {
-            self.execute(name, depth, case.limit(), case.start, index).await?
+            self.execute(part, Some(mem::live())).await?
         };
         Ok(match (verdict, expected) {
             (Verdict::Failed | Verdict::TimedOut, Some(why)) => Verdict::FailedAsExpected(why),
@@ -101,19 +115,11 @@ impl Cases<'_> {
         })
     }
 
-    /// Runs something as a case.
-    pub(crate) async fn execute(
-        &self,
-        name: Name,
-        depth: usize,
-        limit: Duration,
-        start: StartCase,
-        index: usize,
-    ) -> core::result::Result<Verdict, Stuck> {
-        let before = mem::live();
+    /// Runs something as a case. At its end no more may be allocated than `before`, if that is given.
+    pub(crate) async fn execute(&self, part: Part, before: Option<usize>) -> core::result::Result<Verdict, Stuck> {
         let begin = Instant::now();
-        let running = Running::begin(name, depth);
-        let timed_out = match self.watch(limit, start, index).await {
+        let running = Running::begin(part.name, part.depth);
+        let timed_out = match self.watch(&part).await {
             Ok(timed_out) => timed_out,
             Err(Unended::Unstarted(status)) => {
                 current::fail_plainly(format_args!("NOT STARTED: {status}"));
@@ -126,7 +132,9 @@ impl Cases<'_> {
             }
         };
         let took = begin.elapsed();
-        self.find_leaks(before).await;
+        if let Some(before) = before {
+            self.find_leaks(before).await;
+        }
         current::note(format_args!("{} us", took.as_micros()));
         let ended = running.end();
         Ok(match ended.skipped {
@@ -138,9 +146,10 @@ impl Cases<'_> {
     }
 
     /// Starts a case and sees to its end; says whether that was its time limit.
-    async fn watch(&self, limit: Duration, start: StartCase, index: usize) -> core::result::Result<bool, Unended> {
+    async fn watch(&self, part: &Part) -> core::result::Result<bool, Unended> {
+        let (Some(start), limit) = (part.start, part.limit) else { return Ok(false) };
         let test = Test::new(self.system.clone(), self.request.clone(), self.device).map_err(Unended::Unstarted)?;
-        let started = start(Start { test: test.clone(), system: self.system.clone(), index });
+        let started = start(Start { test: test.clone(), system: self.system.clone(), index: part.index });
         let mut task = Guarded(started.map_err(Unended::Unstarted)?);
         let in_time = self.timers.expire(limit, &mut task).await;
         let timed_out = match in_time {
@@ -163,6 +172,17 @@ impl Cases<'_> {
         };
         test.run_actions(self.passive);
         Ok(timed_out)
+    }
+
+    /// Waits until what ended before has been freed, as far as that can be seen: then its memory does not hide a leak.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..100 {
+            let seen = mem::live();
+            self.timers.sleep(Duration::from_millis(1)).await;
+            if mem::live() >= seen {
+                return;
+            }
+        }
     }
 
     /// Waits until no more is allocated than before; records a failure if that does not come.

@@ -21,13 +21,14 @@
 //!   # Totals: pass:1 fail:1 skip:0 total:2
 //! ```
 
-use crate::case::{Cases, Stuck, Verdict};
+use crate::case::{Cases, Part, Stuck, Verdict};
 use crate::current::{self, Name};
 use crate::output::{self, Line};
 use crate::request::Request;
 use crate::start::StartCase;
-use crate::suite::{Case, Environment, Params, Suite};
+use crate::suite::{Case, Environment, Params, Speed, Suite};
 use core::fmt::{self, Write as _};
+use wsk_async::mem;
 
 /// Indentation of suites.
 const SUITE: usize = 0;
@@ -137,10 +138,13 @@ pub(crate) async fn run(suites: &[&'static Suite], cases: &Cases<'_>) -> core::r
 async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> core::result::Result<Counts, Stuck> {
     let selected = || suite.cases.iter().filter(|case| cases.request.selects(suite, case));
     begin_block(CASE, suite.name, selected().count());
+    cases.settle().await;
+    let before = mem::live();
     let begun = match suite.suite_init {
-        Some(start) => cases.hook(&"suite_init", CASE, start).await?,
+        Some(start) => cases.hook(&"suite_init", Some(start), None).await?,
         None => true,
     };
+    cases.settle().await;
     let mut counts = Counts::default();
     for (number, case) in (1..).zip(selected()) {
         let verdict = match cases.left_out(case) {
@@ -151,9 +155,10 @@ async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> c
         counts.count(&verdict);
         result(CASE, number, case.name, &verdict);
     }
-    let ended = match suite.suite_exit {
-        Some(start) => cases.hook(&"suite_exit", CASE, start).await?,
-        None => true,
+    let ended = match (suite.suite_init, suite.suite_exit) {
+        (None, None) => true,
+        // What `suite_init` has allocated must be free now.
+        (_, exit) => cases.hook(&"suite_exit", exit, Some(before)).await?,
     };
     let stray = current::take_stray();
     if stray > 0 {
@@ -221,8 +226,14 @@ fn result(depth: usize, number: usize, name: &str, verdict: &Verdict) {
 
 impl Cases<'_> {
     /// Runs what goes before or after the cases of a suite; says whether it went well.
-    async fn hook(&self, name: Name, depth: usize, start: StartCase) -> core::result::Result<bool, Stuck> {
-        let verdict = self.execute(name, depth, crate::suite::Speed::Slow.limit(), start, 0).await?;
+    async fn hook(
+        &self,
+        name: Name,
+        start: Option<StartCase>,
+        before: Option<usize>,
+    ) -> core::result::Result<bool, Stuck> {
+        let part = Part { name, depth: CASE, limit: Speed::Slow.limit(), start, index: 0 };
+        let verdict = self.execute(part, before).await?;
         Ok(!matches!(verdict, Verdict::Failed | Verdict::TimedOut))
     }
 }

@@ -9,6 +9,7 @@ pub mod junit;
 pub mod ktap;
 mod ntsim;
 mod program;
+mod servers;
 
 pub use ntsim::Ntsim;
 pub use program::Host;
@@ -31,9 +32,16 @@ pub struct Request {
 }
 
 impl Request {
-    /// Every case.
+    /// Every case, without parameters.
     pub fn new() -> Request {
         Request::default()
+    }
+
+    /// Every case, with the servers on loopback that tests of sockets need: the parameters `echo` and `echo6` are addresses
+    /// that send everything back until their peer ends, on IPv4 and, where the host has it, IPv6; `closed` refuses
+    /// connections. The servers run until this process ends.
+    pub fn with_servers() -> Request {
+        servers::add_to(Request::new())
     }
 
     /// Cases whose `suite.case` matches, or those of suites that match. Several are alternatives.

@@ -43,7 +43,7 @@ impl Host {
         Host { kernel, ..self }
     }
 
-    /// A parameter for the cases, such as the address of a server that `value` starts.
+    /// A parameter for the cases, besides those of [`Request::with_servers`].
     pub fn parameter(mut self, name: &'static str, value: impl Fn() -> String + Send + Sync + 'static) -> Host {
         self.parameters.push((name, Box::new(value)));
         self
@@ -66,8 +66,10 @@ impl Host {
         if let Some(code) = self.child() {
             return code;
         }
-        let request =
-            self.parameters.iter().fold(Request::new(), |request, (name, value)| request.parameter(name, &value()));
+        let request = self
+            .parameters
+            .iter()
+            .fold(Request::with_servers(), |request, (name, value)| request.parameter(name, &value()));
         let mut arguments = std::env::args().peekable();
         let program = arguments.next().unwrap_or_default();
         if arguments.next_if(|argument| argument == COMMAND).is_some() {

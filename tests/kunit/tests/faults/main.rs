@@ -122,6 +122,9 @@ fn a_leak_fails_its_case() {
     let report = report_of(Request::new().glob("faulty.leak").glob("faulty.fine"));
     assert_has(&failed(&report, "faulty", "leak"), &["LEAK: 2 allocations are left"]);
     assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
+    let suite = run(&mut Ntsim, &Request::new().glob("leaky"), &mut |_| ());
+    assert_eq!(suite.case("leaky", "passes").map(|case| case.status), Some(Status::Passed));
+    assert_has(&suite.suites[0].story(), &["suite_exit: LEAK: 1 allocations are left"]);
     // The kernel finds them, too, when the driver is unloaded.
     assert_has(&report.errors.join("\n"), &["exit status: 196", "LeakPool"]);
 }

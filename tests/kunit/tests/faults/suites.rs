@@ -9,7 +9,7 @@ use wsk_async::mem::NonPaged;
 use wsk_async::sys::*;
 use wsk_async::{debug_print, irql};
 
-kunit::entry!(faulty, uninitialised, late, stuck);
+kunit::entry!(faulty, uninitialised, late, leaky, stuck);
 
 #[kunit_tests(faulty)]
 mod faulty {
@@ -172,6 +172,20 @@ mod late {
             ObfDereferenceObject(THREAD.load(SeqCst));
         }
     }
+}
+
+#[kunit_tests(leaky)]
+mod leaky {
+    use super::*;
+
+    #[suite_init]
+    fn begin() -> Outcome {
+        core::mem::forget(NonPaged::try_new(7)?);
+        Ok(())
+    }
+
+    #[test]
+    fn passes() {}
 }
 
 #[kunit_tests(stuck)]
