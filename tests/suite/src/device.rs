@@ -69,7 +69,8 @@ pub(crate) mod cases {
     async fn a_dropped_request_is_cancelled_or_done(test: &Test, ours: &Ours) -> Outcome {
         for _ in 0..50 {
             let mut request = irp::start(&ours.origin, control(test, IOCTL_LIST, b"", 65_536)?);
-            expect!(crate::support::once(&mut request).await.is_none(), "it is served on another thread");
+            // It may be served by now, or be in the middle of it, or not have begun.
+            drop(crate::support::once(&mut request).await);
             drop(request);
         }
         // They end by themselves.
