@@ -125,13 +125,14 @@ pub unsafe fn entry<S: Suites>(object: *mut DRIVER_OBJECT, registry_path: *const
     }
 }
 
-/// Makes a crate a test driver: `kunit::driver!(exec, time)` takes the suites of these modules. It defines `driver_entry`,
+/// Makes a crate a test driver: `kunit::driver!(exec, time)` takes the suites of these modules, which may have a
+/// `#[cfg(...)]` in front. It defines `driver_entry`,
 /// which the simulated kernel is given, and which is exported as `DriverEntry` where the crate is built with its feature
 /// `image`, as a .sys; see [`wsk_async::driver!`].
 #[macro_export]
 macro_rules! driver {
-    ($($($suite:ident)::+),+ $(,)?) => {
-        $crate::entry!($($($suite)::+),+);
+    ($($(#[$attribute:meta])* $($suite:ident)::+),+ $(,)?) => {
+        $crate::entry!($($(#[$attribute])* $($suite)::+),+);
 
         /// DriverEntry of the image.
         ///
@@ -155,12 +156,12 @@ macro_rules! driver {
 /// The function `driver_entry` alone, for the simulated kernel.
 #[macro_export]
 macro_rules! entry {
-    ($($($suite:ident)::+),+ $(,)?) => {
+    ($($(#[$attribute:meta])* $($suite:ident)::+),+ $(,)?) => {
         /// The suites of this test driver.
         struct KunitSuites;
 
         impl $crate::Suites for KunitSuites {
-            const SUITES: &'static [&'static $crate::Suite] = &[$(&$($suite)::+::SUITE),+];
+            const SUITES: &'static [&'static $crate::Suite] = &[$($(#[$attribute])* &$($suite)::+::SUITE),+];
         }
 
         /// DriverEntry: a PDRIVER_INITIALIZE.
@@ -182,8 +183,8 @@ macro_rules! entry {
 #[cfg(feature = "host")]
 #[macro_export]
 macro_rules! main {
-    ($($($suite:ident)::+),+ $(,)?) => {
-        $crate::entry!($($($suite)::+),+);
+    ($($(#[$attribute:meta])* $($suite:ident)::+),+ $(,)?) => {
+        $crate::entry!($($(#[$attribute])* $($suite)::+),+);
 
         fn main() -> ::std::process::ExitCode {
             $crate::host::Host::new(driver_entry).main()

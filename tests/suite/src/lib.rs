@@ -12,6 +12,8 @@ mod below;
 mod device;
 mod driver;
 mod exec;
+#[cfg(feature = "faulty")]
+mod faulty;
 mod incoming;
 mod irp;
 mod irql;
@@ -34,4 +36,6 @@ kunit::driver!(
     wsk::cases,
     device::cases,
     driver::cases,
+    #[cfg(feature = "faulty")]
+    faulty::cases,
 );
