@@ -1,0 +1,204 @@
+//! Suites that go wrong.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+use kunit::prelude::*;
+use std::time::Duration;
+use wsk_async::exec::PassiveExecutor;
+use wsk_async::mem::NonPaged;
+use wsk_async::sys::*;
+use wsk_async::{debug_print, irql};
+
+kunit::entry!(faulty, uninitialised, late, leaky, stuck);
+
+#[kunit_tests(faulty)]
+mod faulty {
+    use super::*;
+
+    #[test]
+    fn expectations() {
+        let (four, five) = (4, 5);
+        expect_eq!(four, five, "while {}", "counting");
+        expect!(four > five);
+        debug_print!("and it goes on");
+        expect_ne!(four, 4);
+    }
+
+    #[test]
+    fn assertion(test: &Test) -> Outcome {
+        test.on_exit(|_| debug_print!("the action was done"))?;
+        ensure_eq!("one", "two")?;
+        debug_print!("this is not reached");
+        Ok(())
+    }
+
+    #[test]
+    async fn operation() -> Outcome {
+        Buf::with_capacity(Buf::MAX_CAPACITY + 1)?;
+        Ok(())
+    }
+
+    #[test(timeout = 1)]
+    async fn timeout(test: &Test) {
+        expect!(test.on_exit(|_| debug_print!("the action was done")).is_ok());
+        core::future::pending().await
+    }
+
+    #[test(irql = dispatch)]
+    fn leak() -> Outcome {
+        core::mem::forget((NonPaged::try_new(7)?, NonPaged::try_new(8)?));
+        Ok(())
+    }
+
+    #[test(needs = dpc)]
+    async fn dpc(test: &Test) -> Outcome {
+        test.system().dispatch.spawn(|_| async { expect!(irql::current() == 7) })?.await?;
+        Ok(())
+    }
+
+    #[test]
+    async fn thread(passive: &Passive) -> Outcome {
+        // An executor of its own has a thread of its own.
+        let other = PassiveExecutor::start(passive)?;
+        other.spawn(|_| async { fail!("said by a thread") })?.await?;
+        Ok(())
+    }
+
+    #[test]
+    fn crash() {
+        // SAFETY: none: a wait at DISPATCH_LEVEL breaks a rule, and the kernel stops.
+        unsafe {
+            KfRaiseIrql(DISPATCH_LEVEL);
+            KeDelayExecutionThread(KernelMode as i8, FALSE, &-10_000_000);
+        }
+    }
+
+    #[test]
+    fn panic() {
+        std::panic!("on purpose");
+    }
+
+    #[test(xfail(ntsim = "it is not"))]
+    fn fixed() {}
+
+    #[test(params = [1, 2, 3])]
+    fn one_of_three(number: &u32) {
+        expect_ne!(*number, 2);
+    }
+
+    #[test]
+    fn many() {
+        for round in 0..1000 {
+            expect_eq!(round, -1);
+        }
+    }
+
+    #[test]
+    fn skipped_and_failed() {
+        mark_skipped!("not that it helps");
+        fail!("both");
+    }
+
+    #[test]
+    fn fine() {}
+}
+
+#[kunit_tests(uninitialised)]
+mod uninitialised {
+    use super::*;
+
+    #[suite_init]
+    fn begin() -> Outcome {
+        ensure!(false, "no server")
+    }
+
+    #[suite_exit]
+    fn end() {
+        debug_print!("its end was called");
+    }
+
+    #[test]
+    fn never_runs() {
+        debug_print!("it ran");
+    }
+
+    #[test(skip(ntsim = "anyway"))]
+    fn is_skipped() {}
+}
+
+#[kunit_tests(late)]
+mod late {
+    use super::*;
+    use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+
+    static THREAD: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+    unsafe extern "system" fn fail_later(_: *mut c_void) {
+        // SAFETY: a thread may wait.
+        unsafe { KeDelayExecutionThread(KernelMode as i8, FALSE, &-1_000_000) };
+        fail!("after the case");
+        // SAFETY: the thread ends itself.
+        unsafe { PsTerminateSystemThread(STATUS_SUCCESS) };
+    }
+
+    /// The case is over before its thread is.
+    #[test]
+    fn passes() -> Outcome {
+        let (mut handle, mut object) = (null_mut(), null_mut());
+        // SAFETY: the out pointers are valid, and `ends` waits for the thread.
+        unsafe {
+            NtStatus(PsCreateSystemThread(
+                &mut handle,
+                THREAD_ALL_ACCESS,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                fail_later,
+                null_mut(),
+            ))
+            .ok()?;
+            ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode as i8, &mut object, null_mut());
+            ZwClose(handle);
+        }
+        THREAD.store(object, SeqCst);
+        Ok(())
+    }
+
+    #[suite_exit]
+    fn ends() {
+        // SAFETY: the case has left a reference to the thread.
+        unsafe {
+            KeWaitForSingleObject(THREAD.load(SeqCst), Executive, KernelMode as i8, FALSE, core::ptr::null());
+            ObfDereferenceObject(THREAD.load(SeqCst));
+        }
+    }
+}
+
+#[kunit_tests(leaky)]
+mod leaky {
+    use super::*;
+
+    #[suite_init]
+    fn begin() -> Outcome {
+        core::mem::forget(NonPaged::try_new(7)?);
+        Ok(())
+    }
+
+    #[test]
+    fn passes() {}
+}
+
+#[kunit_tests(stuck)]
+mod stuck {
+    use super::*;
+
+    #[test(timeout = 1)]
+    fn blocks() {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn comes_after() {}
+}
