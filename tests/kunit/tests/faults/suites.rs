@@ -69,7 +69,7 @@ mod faulty {
         // SAFETY: none: a wait at DISPATCH_LEVEL breaks a rule, and the kernel stops.
         unsafe {
             KfRaiseIrql(DISPATCH_LEVEL);
-            KeDelayExecutionThread(KernelMode as i8, FALSE, &-10_000_000);
+            KeDelayExecutionThread(KernelMode, FALSE, &-10_000_000);
         }
     }
 
@@ -135,7 +135,7 @@ mod late {
 
     unsafe extern "system" fn fail_later(_: *mut c_void) {
         // SAFETY: a thread may wait.
-        unsafe { KeDelayExecutionThread(KernelMode as i8, FALSE, &-1_000_000) };
+        unsafe { KeDelayExecutionThread(KernelMode, FALSE, &-1_000_000) };
         fail!("after the case");
         // SAFETY: the thread ends itself.
         unsafe { PsTerminateSystemThread(STATUS_SUCCESS) };
@@ -157,7 +157,7 @@ mod late {
                 null_mut(),
             ))
             .ok()?;
-            ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode as i8, &mut object, null_mut());
+            ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut object, null_mut());
             ZwClose(handle);
         }
         THREAD.store(object, SeqCst);
@@ -168,7 +168,7 @@ mod late {
     fn ends() {
         // SAFETY: the case has left a reference to the thread.
         unsafe {
-            KeWaitForSingleObject(THREAD.load(SeqCst), Executive, KernelMode as i8, FALSE, core::ptr::null());
+            KeWaitForSingleObject(THREAD.load(SeqCst), Executive, KernelMode, FALSE, core::ptr::null());
             ObfDereferenceObject(THREAD.load(SeqCst));
         }
     }
