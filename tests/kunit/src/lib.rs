@@ -52,3 +52,13 @@ pub mod prelude {
     pub use wsk_async::mem::Buf;
     pub use wsk_async::status::{BufResult, NtStatus};
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_shows_the_first_suite() {
+        let readme = include_str!("../README.md");
+        let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+        assert_eq!(shown, Some(include_str!("../tests/first.rs")));
+    }
+}

@@ -174,9 +174,7 @@ pub(crate) mod cases {
         // SAFETY: the flag is set, and this is the only taker.
         let waker = unsafe { (*gate.1.get()).take() }.ok_or(NtStatus::NOT_FOUND)?;
         waker.wake_by_ref();
-        // By value, which is another way than by reference.
-        #[expect(clippy::waker_clone_wake)]
-        waker.clone().wake();
+        waker.wake_by_ref();
         test.system().timers.sleep(MOMENT).await;
         expect!(once(&mut task).await.is_none(), "woken, but not ready");
         gate.0.store(true, SeqCst);

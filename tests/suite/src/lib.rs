@@ -12,8 +12,6 @@ mod below;
 mod device;
 mod driver;
 mod exec;
-#[cfg(feature = "faulty")]
-mod faulty;
 mod incoming;
 mod irp;
 mod irql;
@@ -36,6 +34,4 @@ kunit::driver!(
     wsk::cases,
     device::cases,
     driver::cases,
-    #[cfg(feature = "faulty")]
-    faulty::cases,
 );

@@ -98,7 +98,11 @@ fn child(action: &str, request: &str, silence: Duration, line: &mut dyn FnMut(&s
 }
 
 /// What a child does, if this process is one: loads the driver, sends it the control code, unloads it.
-pub(super) fn serve(entry: PDRIVER_INITIALIZE, kernel: impl FnOnce() -> ntsim::Builder) -> Option<ExitCode> {
+pub(super) fn serve(
+    entry: PDRIVER_INITIALIZE,
+    beside: &[(&str, PDRIVER_INITIALIZE)],
+    kernel: impl FnOnce() -> ntsim::Builder,
+) -> Option<ExitCode> {
     let request = std::env::var(CHILD).ok()?;
     let list = std::env::var(ACTION).is_ok_and(|action| action == "list");
     let print = |text: &str| {
@@ -114,7 +118,13 @@ pub(super) fn serve(entry: PDRIVER_INITIALIZE, kernel: impl FnOnce() -> ntsim::B
             }
         })
         .start();
-    let ended = converse(&kernel, entry, if list { IOCTL_LIST } else { IOCTL_RUN }, &request);
+    let ended = load_beside(&kernel, beside).and_then(|others| {
+        let ended = converse(&kernel, entry, if list { IOCTL_LIST } else { IOCTL_RUN }, &request);
+        for driver in others.into_iter().rev() {
+            driver.unload();
+        }
+        ended
+    });
     kernel.shutdown();
     match ended {
         Ok(text) if list => text.lines().for_each(print),
@@ -127,9 +137,21 @@ pub(super) fn serve(entry: PDRIVER_INITIALIZE, kernel: impl FnOnce() -> ntsim::B
     Some(ExitCode::SUCCESS)
 }
 
+/// What went wrong, in words.
+fn told(what: &str, status: i32) -> String {
+    format!("{what}: {}", NtStatus(status))
+}
+
+/// Loads the drivers that the cases are about.
+fn load_beside(kernel: &ntsim::Kernel, drivers: &[(&str, PDRIVER_INITIALIZE)]) -> Result<Vec<ntsim::Driver>, String> {
+    let load = |(name, entry): &(&str, PDRIVER_INITIALIZE)| {
+        kernel.load(name, *entry).map_err(|status| told(&format!("loading {name}"), status))
+    };
+    drivers.iter().map(load).collect()
+}
+
 /// Sends a control code to a driver, from its load to its unload.
 fn converse(kernel: &ntsim::Kernel, entry: PDRIVER_INITIALIZE, code: u32, request: &str) -> Result<String, String> {
-    let told = |what: &str, status| format!("{what}: {}", NtStatus(status));
     let driver = kernel.load("kunit", entry).map_err(|status| told("loading the test driver", status))?;
     let file = kernel.open(&format!(r"\\.\{DEVICE}")).map_err(|status| told("opening its device", status))?;
     let mut output = vec![0; CAPACITY];

@@ -28,6 +28,7 @@ type Parameter = Box<dyn Fn() -> String + Send + Sync>;
 pub struct Host {
     entry: PDRIVER_INITIALIZE,
     kernel: fn() -> ntsim::Builder,
+    beside: Vec<(&'static str, PDRIVER_INITIALIZE)>,
     parameters: Vec<(&'static str, Parameter)>,
     filters: Vec<&'static str>,
 }
@@ -35,12 +36,18 @@ pub struct Host {
 impl Host {
     /// A test program for the driver with this entry.
     pub fn new(entry: PDRIVER_INITIALIZE) -> Host {
-        Host { entry, kernel: ntsim::Kernel::builder, parameters: Vec::new(), filters: Vec::new() }
+        Host { entry, kernel: ntsim::Kernel::builder, beside: Vec::new(), parameters: Vec::new(), filters: Vec::new() }
     }
 
     /// The kernel that cases run in; by default one with two processors.
     pub fn kernel(self, kernel: fn() -> ntsim::Builder) -> Host {
         Host { kernel, ..self }
+    }
+
+    /// A driver that is loaded before the test driver and unloaded after it: one that the cases are about.
+    pub fn beside(mut self, name: &'static str, entry: PDRIVER_INITIALIZE) -> Host {
+        self.beside.push((name, entry));
+        self
     }
 
     /// A parameter for the cases, besides those of [`Request::with_servers`].
@@ -58,7 +65,7 @@ impl Host {
     /// Where this process is the child that a [`Runner`](super::Runner) of the simulated kernel has started: the kernel and
     /// the driver in it, to the end. For programs that do something else than [`Host::main`].
     pub fn child(&self) -> Option<ExitCode> {
-        child::serve(self.entry, self.kernel)
+        child::serve(self.entry, &self.beside, self.kernel)
     }
 
     /// Runs the program.

@@ -1,8 +1,6 @@
 //! The harness where something is wrong: each fault must be reported as a failure of the case it belongs to, and nothing
 //! else. The faulty suites run in child processes, in the simulated kernel.
 
-mod suites;
-
 use kunit::host::ktap::{Report, Status};
 use kunit::host::{Host, Ntsim, Request, Runner, cli, junit, run};
 use libtest_mimic::{Arguments, Trial};
@@ -13,7 +11,7 @@ use std::time::Duration;
 const AS_TESTS: &str = "KUNIT_FAULTS_AS_TESTS";
 
 fn main() -> ExitCode {
-    let host = Host::new(suites::driver_entry);
+    let host = Host::new(kunit_faulty::driver_entry);
     if let Some(code) = host.child() {
         return code;
     }
@@ -79,7 +77,7 @@ fn failures_are_recorded_where_they_happen() {
     assert_has(
         &story("expectations"),
         &[
-            "expectations: EXPECTATION FAILED at tests/kunit/tests/faults/suites.rs:",
+            "expectations: EXPECTATION FAILED at tests/kunit/faulty/src/lib.rs:",
             "expected: four == five",
             "left:     4",
             "right:    5",
@@ -93,7 +91,7 @@ fn failures_are_recorded_where_they_happen() {
     assert!(!story("assertion").contains("this is not reached"));
     assert_has(
         &story("operation"),
-        &["OPERATION FAILED at tests/kunit/tests/faults/suites.rs:", "STATUS_INVALID_BUFFER_SIZE"],
+        &["OPERATION FAILED at tests/kunit/faulty/src/lib.rs:", "STATUS_INVALID_BUFFER_SIZE"],
     );
     assert_has(&story("dpc"), &["(IRQL 2)", "irql::current() == 7"]);
     assert_has(&story("thread"), &["said by a thread"]);
@@ -130,7 +128,9 @@ fn a_leak_fails_its_case() {
 }
 
 fn a_crash_fails_its_case_and_those_after_it() {
-    for (case, error) in [("crash", "KeDelayExecutionThread at IRQL 2"), ("panic", "on purpose")] {
+    for (case, error) in
+        [("broken_rule", "KeDelayExecutionThread at IRQL 2"), ("panic", "on purpose"), ("crash", "SIGSEGV")]
+    {
         let report = report_of(Request::new().glob("faulty.dpc").glob(&format!("faulty.{case}")).glob("faulty.fine"));
         assert_has(
             &report.errors.join("\n"),
@@ -213,7 +213,7 @@ fn cargo_sees_each_case() {
     let (success, output) = as_tests(&["is_skipped"]);
     assert!(success, "{output}");
     assert_has(&output, &["ignored (anyway)", "0 passed; 0 failed; 1 ignored"]);
-    for case in ["faulty::crash", "faulty::expectations", "late::passes", "uninitialised::never_runs"] {
+    for case in ["faulty::panic", "faulty::expectations", "late::passes", "uninitialised::never_runs"] {
         let (success, output) = as_tests(&["--exact", case]);
         assert!(!success, "{output}");
         assert_has(&output, &["0 passed; 1 failed"]);
