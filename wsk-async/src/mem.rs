@@ -40,7 +40,10 @@ pub(crate) fn allocate(bytes: usize) -> Result<NonNull<u8>> {
             None => ExAllocatePoolWithTag(platform::non_paged_pool(), bytes, POOL_TAG),
         }
     };
-    NonNull::new(memory.cast()).ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+    let memory = NonNull::new(memory.cast()).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+    #[cfg(feature = "count-allocations")]
+    counted::LIVE.fetch_add(1, counted::Relaxed);
+    Ok(memory)
 }
 
 /// Frees memory. IRQL: <= DISPATCH_LEVEL.
@@ -50,6 +53,24 @@ pub(crate) fn allocate(bytes: usize) -> Result<NonNull<u8>> {
 pub(crate) unsafe fn free(memory: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe { ExFreePoolWithTag(memory.cast(), POOL_TAG) };
+    #[cfg(feature = "count-allocations")]
+    counted::LIVE.fetch_sub(1, counted::Relaxed);
+}
+
+#[cfg(feature = "count-allocations")]
+mod counted {
+    // The allocations are counted for people, not for the models, so these are not of `crate::atomic`.
+    pub(super) use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// See [`live`](super::live).
+    pub(super) static LIVE: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// How many allocations of wsk-async are live in this driver: memory, tasks, operation blocks, sockets. Only with the feature
+/// `count-allocations`, for test harnesses. IRQL: any.
+#[cfg(feature = "count-allocations")]
+pub fn live() -> usize {
+    counted::LIVE.load(counted::Relaxed)
 }
 
 /// A value in non-paged memory with one owner: the kernel's `Box`.

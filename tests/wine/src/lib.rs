@@ -21,6 +21,7 @@
 mod build;
 mod error;
 mod image;
+pub mod kunit;
 mod log;
 mod panics;
 mod prefix;

@@ -98,7 +98,9 @@ fn collect(reader: impl BufRead, kept: &Mutex<VecDeque<Line>>, mark: &Sender<()>
 fn readable(line: &str) -> Option<Line> {
     // 0128:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000000: text
     if let Some((_, output)) = line.split_once(":debugstr:") {
-        let text = output.splitn(3, ':').nth(2)?.trim();
+        let text = output.splitn(3, ':').nth(2)?.trim_end();
+        // What the driver has put in front of its text is its own.
+        let text = text.strip_prefix(' ').unwrap_or(text);
         return (!text.is_empty()).then(|| Line::Driver(text.to_owned()));
     }
     // The 32-bit part, which is not needed, is looked for whenever a prefix is made.
@@ -114,6 +116,8 @@ mod tests {
     fn debug_output_is_told_from_complaints() {
         let debug = "0128:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000000: fixture: loaded: twice";
         assert_eq!(readable(debug), Some(Line::Driver("fixture: loaded: twice".to_owned())));
+        let indented = "0128:warn:debugstr:vDbgPrintExWithPrefix 0000004d:00000000:     ok 1 case";
+        assert_eq!(readable(indented), Some(Line::Driver("    ok 1 case".to_owned())));
         let complaint = "Call from 0 to unimplemented function ntoskrnl.exe.KeRemoveQueueDpc, aborting";
         assert_eq!(readable(&format!("wine: {complaint}")), Some(Line::Wine(complaint.to_owned())));
         assert_eq!(readable("0044:err:seh:x y"), Some(Line::Wine("0044:err:seh:x y".to_owned())));

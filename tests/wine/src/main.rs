@@ -1,12 +1,15 @@
-//! The command line: `cargo run -p wine -- build|check|run <package>`.
+//! The command line: `cargo run -p wine -- build|check|run|test <package>`.
 
 mod packages;
 
 use clap::{Parser, Subcommand};
+use kunit::host::Request;
+use kunit::host::cli::RunArguments;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use wine::{Image, Result};
+use wine::kunit::TestDriver;
+use wine::{Error, Image, Result, Runner};
 
 /// Builds a driver crate into a .sys, checks the image and runs it in the kernel of Wine.
 #[derive(Parser)]
@@ -39,6 +42,13 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Build a test driver, run its suites in a throw-away Wine, and report them.
+    Test {
+        /// Name of the package.
+        package: String,
+        #[command(flatten)]
+        run: RunArguments,
+    },
 }
 
 fn main() -> ExitCode {
@@ -48,6 +58,7 @@ fn main() -> ExitCode {
         Command::Run { debug, package, arguments } => {
             load(&package).and_then(|image| packages::run(&package, &image, arguments, debug))
         }
+        Command::Test { package, run } => compile(&package).and_then(|image| test(image, &run)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("wine: {error}");
@@ -77,6 +88,14 @@ fn load(package: &str) -> Result<Image> {
         eprintln!("wine: warning: {error}");
     }
     Ok(image)
+}
+
+/// Runs a test driver.
+fn test(image: Image, run: &RunArguments) -> Result<ExitCode> {
+    let mut driver = TestDriver::new(Runner::prepare()?, image);
+    let all_is_well = run.execute(&mut driver, &Request::with_servers()).map_err(Error::Usage)?;
+    driver.end()?;
+    Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Checks and prints what the image holds.

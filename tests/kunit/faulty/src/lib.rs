@@ -1,0 +1,211 @@
+//! A test driver whose suites go wrong: each fault must be reported as a failure of the case it belongs to, and nothing else.
+//! The tests of `kunit` run it in the simulated kernel, those of the suite in Wine.
+#![no_std]
+
+use core::ffi::c_void;
+use core::ptr::{null, null_mut};
+use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use kunit::prelude::*;
+use wsk_async::exec::PassiveExecutor;
+use wsk_async::mem::NonPaged;
+use wsk_async::sys::*;
+use wsk_async::{debug_print, irql};
+
+kunit::driver!(faulty, uninitialised, late, leaky, stuck);
+
+#[kunit_tests(faulty)]
+mod faulty {
+    use super::*;
+
+    #[test]
+    fn expectations() {
+        let (four, five) = (4, 5);
+        expect_eq!(four, five, "while {}", "counting");
+        expect!(four > five);
+        debug_print!("and it goes on");
+        expect_ne!(four, 4);
+    }
+
+    #[test]
+    fn assertion(test: &Test) -> Outcome {
+        test.on_exit(|_| debug_print!("the action was done"))?;
+        ensure_eq!("one", "two")?;
+        debug_print!("this is not reached");
+        Ok(())
+    }
+
+    #[test]
+    async fn operation() -> Outcome {
+        Buf::with_capacity(Buf::MAX_CAPACITY + 1)?;
+        Ok(())
+    }
+
+    #[test(timeout = 1)]
+    async fn timeout(test: &Test) {
+        expect!(test.on_exit(|_| debug_print!("the action was done")).is_ok());
+        core::future::pending().await
+    }
+
+    #[test(irql = dispatch)]
+    fn leak() -> Outcome {
+        core::mem::forget((NonPaged::try_new(7)?, NonPaged::try_new(8)?));
+        Ok(())
+    }
+
+    #[test(needs = dpc)]
+    async fn dpc(test: &Test) -> Outcome {
+        test.system().dispatch.spawn(|_| async { expect!(irql::current() == 7) })?.await?;
+        Ok(())
+    }
+
+    #[test]
+    async fn thread(passive: &Passive) -> Outcome {
+        // An executor of its own has a thread of its own.
+        let other = PassiveExecutor::start(passive)?;
+        other.spawn(|_| async { fail!("said by a thread") })?.await?;
+        Ok(())
+    }
+
+    #[test(xfail(ntsim = "it is not", wine = "it is not"))]
+    fn fixed() {}
+
+    #[test(xfail(ntsim = "it is known to", wine = "it is known to"))]
+    fn known() {
+        fail!("as expected");
+    }
+
+    #[test(params = [1, 2, 3])]
+    fn one_of_three(number: &u32) {
+        expect_ne!(*number, 2);
+    }
+
+    #[test]
+    fn many() {
+        for round in 0..1000 {
+            expect_eq!(round, -1);
+        }
+    }
+
+    #[test]
+    fn skipped_and_failed() {
+        mark_skipped!("not that it helps");
+        fail!("both");
+    }
+
+    #[test(needs = irql)]
+    fn broken_rule() {
+        // SAFETY: none: a wait at DISPATCH_LEVEL breaks a rule, and the kernel stops.
+        unsafe {
+            KfRaiseIrql(DISPATCH_LEVEL);
+            KeDelayExecutionThread(KernelMode, FALSE, &-10_000_000);
+        }
+    }
+
+    #[test]
+    fn panic() {
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn crash() {
+        static NULL: AtomicPtr<u32> = AtomicPtr::new(null_mut());
+        // SAFETY: none: it ends the kernel.
+        unsafe { NULL.load(SeqCst).write_volatile(1) };
+    }
+
+    #[test]
+    fn fine() {}
+}
+
+#[kunit_tests(uninitialised)]
+mod uninitialised {
+    use super::*;
+
+    #[suite_init]
+    fn begin() -> Outcome {
+        ensure!(false, "no server")
+    }
+
+    #[suite_exit]
+    fn end() {
+        debug_print!("its end was called");
+    }
+
+    #[test]
+    fn never_runs() {
+        debug_print!("it ran");
+    }
+
+    #[test(skip(ntsim = "anyway"))]
+    fn is_skipped() {}
+}
+
+#[kunit_tests(late)]
+mod late {
+    use super::*;
+
+    static THREAD: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+    unsafe extern "system" fn fail_later(_: *mut c_void) {
+        // SAFETY: a thread may wait.
+        unsafe { KeDelayExecutionThread(KernelMode, FALSE, &-1_000_000) };
+        fail!("after the case");
+        // SAFETY: the thread ends itself.
+        unsafe { PsTerminateSystemThread(STATUS_SUCCESS) };
+    }
+
+    /// The case is over before its thread is.
+    #[test]
+    fn passes() -> Outcome {
+        let (mut handle, mut object) = (null_mut(), null_mut());
+        // SAFETY: the out pointers are valid, and `ends` waits for the thread.
+        unsafe {
+            let access = THREAD_ALL_ACCESS;
+            let none = null_mut();
+            NtStatus(PsCreateSystemThread(&mut handle, access, none, none, null_mut(), fail_later, none)).ok()?;
+            ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut object, null_mut());
+            ZwClose(handle);
+        }
+        THREAD.store(object, SeqCst);
+        Ok(())
+    }
+
+    #[suite_exit]
+    fn ends() {
+        // SAFETY: the case has left a reference to the thread.
+        unsafe {
+            KeWaitForSingleObject(THREAD.load(SeqCst), Executive, KernelMode, FALSE, null());
+            ObfDereferenceObject(THREAD.load(SeqCst));
+        }
+    }
+}
+
+#[kunit_tests(leaky)]
+mod leaky {
+    use super::*;
+
+    #[suite_init]
+    fn begin() -> Outcome {
+        core::mem::forget(NonPaged::try_new(7)?);
+        Ok(())
+    }
+
+    #[test]
+    fn passes() {}
+}
+
+#[kunit_tests(stuck)]
+mod stuck {
+    use super::*;
+
+    #[test(timeout = 1)]
+    fn blocks() {
+        loop {
+            // SAFETY: a thread may wait.
+            unsafe { KeDelayExecutionThread(KernelMode, FALSE, &-10_000_000) };
+        }
+    }
+
+    #[test]
+    fn comes_after() {}
+}

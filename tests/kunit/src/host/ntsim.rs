@@ -1,0 +1,186 @@
+//! A test driver in the simulated kernel, live. The kernel runs in a child process, which is this very program: a driver
+//! that breaks a rule, panics or hangs ends no more than that.
+
+use super::{Listed, Request, Runner};
+use crate::{CAPACITY, DEVICE, Environment, IOCTL_LIST, IOCTL_RUN};
+use std::format;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::string::String;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+use std::vec;
+use std::vec::Vec;
+use wsk_async::status::NtStatus;
+use wsk_async::sys::PDRIVER_INITIALIZE;
+
+/// The environment variable that makes a program the child; its value is the request's text.
+const CHILD: &str = "KUNIT_CHILD";
+/// The environment variable that says what the child does: `list` or `run`.
+const ACTION: &str = "KUNIT_ACTION";
+/// How long a child may take to list its cases.
+const LISTING: Duration = Duration::from_secs(60);
+/// Lines of a child's standard error that are told.
+const TOLD: usize = 40;
+
+/// Runs the test driver of this program in the simulated kernel.
+pub struct Ntsim;
+
+impl Runner for Ntsim {
+    fn environment(&self) -> Environment {
+        Environment::Ntsim
+    }
+
+    fn list(&mut self, request: &Request) -> Result<Vec<Listed>, String> {
+        let mut text = String::new();
+        child("list", &request.text(Environment::Ntsim), LISTING, &mut |line| {
+            text += line;
+            text += "\n";
+        })?;
+        Listed::read(&text)
+    }
+
+    fn run(&mut self, request: &Request, silence: Duration, line: &mut dyn FnMut(&str)) -> Result<(), String> {
+        child("run", &request.text(Environment::Ntsim), silence, line)
+    }
+}
+
+/// Runs a child and hands out what it prints.
+fn child(action: &str, request: &str, silence: Duration, line: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("the simulated kernel's process: {error}");
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut child = Command::new(program)
+        .env(CHILD, request)
+        .env(ACTION, action)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let (Some(output), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
+        unreachable!("both are piped");
+    };
+    let errors = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = errors.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for text in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&text).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let stuck = loop {
+        match lines.recv_timeout(silence) {
+            Ok(text) => line(&text),
+            Err(RecvTimeoutError::Disconnected) => break false,
+            Err(RecvTimeoutError::Timeout) => break true,
+        }
+    };
+    if stuck {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    let errors = errors.join().unwrap_or_default();
+    let told: Vec<_> = errors.lines().take(TOLD).collect();
+    let what = match stuck {
+        true => format!("the simulated kernel was ended: it said nothing for {} s", silence.as_secs()),
+        false => format!("the simulated kernel ended with {status}"),
+    };
+    Err(format!("{what}\n{}", told.join("\n")))
+}
+
+/// What a child does, if this process is one: loads the driver, sends it the control code, unloads it.
+pub(super) fn serve(
+    entry: PDRIVER_INITIALIZE,
+    beside: &[(&str, PDRIVER_INITIALIZE)],
+    kernel: impl FnOnce() -> ntsim::Builder,
+) -> Option<ExitCode> {
+    let request = std::env::var(CHILD).ok()?;
+    let list = std::env::var(ACTION).is_ok_and(|action| action == "list");
+    let print = |text: &str| {
+        let mut out = std::io::stdout().lock();
+        // The parent may have given up.
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    };
+    // Where lists are printed, debug output is noise.
+    let kernel = kernel()
+        .debug_sink(move |line| {
+            if !list {
+                print(line)
+            }
+        })
+        .start();
+    let ended = load_beside(&kernel, beside).and_then(|others| {
+        let ended = converse(&kernel, entry, if list { IOCTL_LIST } else { IOCTL_RUN }, &request);
+        for driver in others.into_iter().rev() {
+            driver.unload();
+        }
+        ended
+    });
+    kernel.shutdown();
+    match ended {
+        Ok(text) if list => text.lines().for_each(print),
+        Ok(_) => {}
+        Err(error) => {
+            std::eprintln!("{error}");
+            return Some(ExitCode::FAILURE);
+        }
+    }
+    Some(ExitCode::SUCCESS)
+}
+
+/// What went wrong, in words.
+fn told(what: &str, status: i32) -> String {
+    format!("{what}: {}", NtStatus(status))
+}
+
+/// Loads the drivers that the cases are about.
+fn load_beside(kernel: &ntsim::Kernel, drivers: &[(&str, PDRIVER_INITIALIZE)]) -> Result<Vec<ntsim::Driver>, String> {
+    let load = |(name, entry): &(&str, PDRIVER_INITIALIZE)| {
+        kernel.load(name, *entry).map_err(|status| told(&format!("loading {name}"), status))
+    };
+    drivers.iter().map(load).collect()
+}
+
+/// Sends a control code to a driver, from its load to its unload.
+fn converse(kernel: &ntsim::Kernel, entry: PDRIVER_INITIALIZE, code: u32, request: &str) -> Result<String, String> {
+    let driver = kernel.load("kunit", entry).map_err(|status| told("loading the test driver", status))?;
+    let file = kernel.open(&format!(r"\\.\{DEVICE}")).map_err(|status| told("opening its device", status))?;
+    let mut output = vec![0; CAPACITY];
+    // The first request warms what the kernel itself allocates and keeps.
+    file.ioctl(IOCTL_LIST, request.as_bytes(), &mut output);
+    let before = kernel.stats().live_blocks;
+    let (status, length) = file.ioctl(code, request.as_bytes(), &mut output);
+    let left = settle(kernel, before);
+    drop(file);
+    driver.unload();
+    if status != 0 {
+        return Err(told("the request", status));
+    }
+    if left > 0 {
+        return Err(format!("{left} blocks of the kernel's memory were not given back by the end of the run"));
+    }
+    output.truncate(length);
+    Ok(String::from_utf8_lossy(&output).into_owned())
+}
+
+/// How many more blocks of memory are live than before, when that has come to rest.
+fn settle(kernel: &ntsim::Kernel, before: u64) -> u64 {
+    let left = || kernel.stats().live_blocks.saturating_sub(before);
+    // What the last case dropped completes by itself.
+    for _ in 0..200 {
+        if left() == 0 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    left()
+}
