@@ -1,7 +1,7 @@
 //! What kind of kernel this is: the run-time checks that let one image load everywhere.
 //!
 //! The only module that knows (invariant I2). Everything else asks it a question by name. The answers are found once, by
-//! [`probe`] at the head of DriverEntry; until then they are those of a complete current kernel.
+//! `probe` at the head of DriverEntry; until then they are those of a complete current kernel.
 
 use crate::irql::Passive;
 use crate::status::{NtStatus, Result};

@@ -2,7 +2,7 @@
 //! (they are asserted in wsk-sys), and that a driver built beside Microsoft's crates links.
 //!
 //! wdk-sys is made from the headers of an installed WDK, on Windows. Here it is made from mingw-w64's, laid out as a WDK
-//! ([`kit`]), by a copy of its build library that does not refuse Linux ([`copy`]), in a workspace of its own under the
+//! (`kit`), by a copy of its build library that does not refuse Linux (`copy`), in a workspace of its own under the
 //! target folder, which links to the sources of this one. This proves agreement with wdk-sys' types, not with a WDK.
 
 mod copy;
