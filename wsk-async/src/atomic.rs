@@ -4,7 +4,19 @@
 //! - [`AtomicUsize`], [`AtomicPtr`], [`fence`], [`Ordering`]: as in core.
 //! - [`AtomicTagged`]: a pointer whose low bits are flags and counts.
 //! - [`Cell`]: a plain field that its owner's protocol protects. A model reports every access to it that races.
+//! - [`const_fn!`]: a function that makes some of these, `const` where it can be.
 //! - [`seeded`]: whether a model asks for one of its deliberate bugs. In the product it is `false` at compile time.
+
+/// Makes a function `const`, except in a model: its tools make their atomics and cells at run time.
+macro_rules! const_fn {
+    ($(#[$attribute:meta])* $visible:vis fn $($rest:tt)*) => {
+        #[cfg(not(any(loom, shuttle)))]
+        $(#[$attribute])* $visible const fn $($rest)*
+        #[cfg(any(loom, shuttle))]
+        $(#[$attribute])* $visible fn $($rest)*
+    };
+}
+pub(crate) use const_fn;
 
 #[cfg(any(loom, shuttle))]
 mod model;

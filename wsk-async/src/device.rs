@@ -111,7 +111,7 @@ pub(crate) unsafe fn extension<T>(device: *mut DEVICE_OBJECT) -> *mut *mut T {
 /// A control code from user mode, being served. WDK page: IRP_MJ_DEVICE_CONTROL.
 ///
 /// Only METHOD_BUFFERED codes arrive here, so input and output are one buffer in kernel memory: the input is gone where
-/// output was written. User mode cannot change it meanwhile.
+/// output was written. User mode cannot change it meanwhile. IRQL of its methods: <= DISPATCH_LEVEL.
 pub struct Ioctl {
     irp: IncomingIrp,
     code: u32,

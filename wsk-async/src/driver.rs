@@ -38,7 +38,7 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn control(&self, system: &System, passive: &Passive, ioctl: &mut Ioctl) -> impl Future<Output = Result<usize>>;
 }
 
-/// What a driver runs on. Cloning is cheap; clones may outlive the driver's state but not its tasks.
+/// What a driver runs on, usable at IRQL <= DISPATCH_LEVEL. Cloning is cheap; clones may outlive the driver's state but not its tasks.
 #[derive(Clone)]
 pub struct System {
     /// Spawns tasks at PASSIVE_LEVEL.

@@ -1,24 +1,27 @@
 //! Executors: [`PassiveExecutor`] runs tasks on a system thread at PASSIVE_LEVEL, [`DispatchExecutor`] on a DPC bound to one
 //! processor at DISPATCH_LEVEL.
 //!
-//! A task is one allocation, made by spawn; nothing after it allocates or fails (invariant I15). A wake is legal from
+//! A task is one allocation, made by spawn, or a `static` of the driver's ([`TaskStorage`]); nothing after it allocates or
+//! fails (invariant I15). A wake is legal from
 //! anywhere up to DISPATCH_LEVEL and costs one locked operation and a push (I12). Tasks run first in, first out (I16), one at a
 //! time per executor (I11), and a future and its output are touched by their executor only (I13), so neither the future nor
 //! what it borrows from itself needs to be `Send`.
 //!
-//! One idea per file: `task` is the state word and the content of a task, `queue` the run queue and the drain, `pump` what
+//! One idea per file: `task` is the state word and the content of a task, `storage` a task in a `static`, `queue` the run queue and the drain, `pump` what
 //! starts a drain, `waker` and `join` the handles, `shutdown` the end. The models in `tests/models` run this very code.
 
 mod join;
 mod pump;
 mod queue;
 mod shutdown;
+mod storage;
 mod task;
 mod waker;
 mod yielding;
 
 pub use join::{Abort, JoinHandle};
 pub use shutdown::Stopping;
+pub use storage::TaskStorage;
 pub(crate) use waker::TaskRef;
 pub use yielding::{Budget, yield_now};
 
@@ -120,6 +123,19 @@ impl<L: Level> Executor<L> {
         spawn(&self.running.core, closure)
     }
 
+    /// See [`Spawner::spawn_static`].
+    pub fn spawn_static<const BYTES: usize, F, Fut>(
+        &self,
+        storage: &'static TaskStorage<BYTES>,
+        closure: F,
+    ) -> Result<()>
+    where
+        F: FnOnce(L) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        storage.spawn(&self.running.core, closure)
+    }
+
     /// A handle for spawning, which tasks may keep. IRQL: <= DISPATCH_LEVEL.
     pub fn spawner(&self) -> Spawner<L> {
         Spawner { core: self.running.core.clone(), _level: PhantomData }
@@ -137,7 +153,7 @@ impl<L: Level> fmt::Debug for Executor<L> {
     }
 }
 
-/// Spawns on an executor, from anywhere. It keeps the executor's memory, not the executor: once that is stopped, spawns fail.
+/// Spawns on an executor, from anywhere at IRQL <= DISPATCH_LEVEL. It keeps the executor's memory, not the executor: once that is stopped, spawns fail.
 pub struct Spawner<L: Level> {
     core: Shared<Core>,
     _level: PhantomData<fn(L)>,
@@ -156,6 +172,26 @@ impl<L: Level> Spawner<L> {
         Fut::Output: Send + 'static,
     {
         spawn(&self.core, closure)
+    }
+
+    /// Starts a task in `storage`, as [`Spawner::spawn`] does in memory of its own, and allocates nothing. The task has no
+    /// handle: it ends by itself, or when its executor is stopped. Then the storage may be spawned in again, on any
+    /// executor. IRQL: <= DISPATCH_LEVEL.
+    ///
+    /// That closure and future fit into the storage is checked at compile time.
+    ///
+    /// Errors: STATUS_DEVICE_BUSY while the storage holds a task; STATUS_DELETE_PENDING once the executor is stopped. Both
+    /// drop the closure here.
+    pub fn spawn_static<const BYTES: usize, F, Fut>(
+        &self,
+        storage: &'static TaskStorage<BYTES>,
+        closure: F,
+    ) -> Result<()>
+    where
+        F: FnOnce(L) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        storage.spawn(&self.core, closure)
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{run, run_on};
+use common::{Alive, alive, run, run_on};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,29 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use wsk_async::driver::System;
 use wsk_async::exec::{Budget, DispatchExecutor, JoinHandle, PassiveExecutor, yield_now};
-use wsk_async::irql::{self, Dispatch, Level, Passive};
+use wsk_async::irql::{self, Dispatch, Passive};
 use wsk_async::status::Result;
-
-/// Counts those that are alive, and checks that each goes at the level `L`.
-struct Alive<L: Level>(Arc<AtomicUsize>, std::marker::PhantomData<fn(L)>);
-
-impl<L: Level> Alive<L> {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone(), std::marker::PhantomData)
-    }
-}
-
-impl<L: Level> Drop for Alive<L> {
-    fn drop(&mut self) {
-        assert_eq!(irql::current(), L::IRQL, "a destructor ran at another level");
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn alive(count: &Arc<AtomicUsize>) -> usize {
-    count.load(Ordering::Relaxed)
-}
 
 /// Never ready; its waker is dropped at once.
 struct Never;

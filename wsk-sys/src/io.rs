@@ -1,27 +1,10 @@
-//! The I/O manager's part: IRPs and their stack locations, devices and drivers, cancellation, work items.
+//! The I/O manager's objects: drivers, devices, files, control codes, work items.
+//!
+//! For whoever writes a DriverEntry or opens a device. Requests are in `irp`.
 
-use crate::{BOOLEAN, KIRQL, KPROCESSOR_MODE, LIST_ENTRY, MDL, NTSTATUS, PETHREAD, UNICODE_STRING};
+use crate::{BOOLEAN, IRP, NTSTATUS, UNICODE_STRING};
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, Ordering, fence};
 
-/// Result of a request.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct IO_STATUS_BLOCK {
-    /// The status (a union with a pointer in C, hence the padding after it).
-    pub Status: NTSTATUS,
-    /// What the request defines: a byte count or a pointer.
-    pub Information: usize,
-}
-layout!(IO_STATUS_BLOCK, 16 / 8, Status @ 0, Information @ 8);
-
-/// Called when a request is completed, at <= DISPATCH_LEVEL on any thread. Returning
-/// `STATUS_MORE_PROCESSING_REQUIRED` stops the completion: the IRP is the driver's again. WDK page: IO_COMPLETION_ROUTINE.
-pub type PIO_COMPLETION_ROUTINE =
-    unsafe extern "system" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP, Context: *mut c_void) -> NTSTATUS;
-/// Called to cancel a request, at DISPATCH_LEVEL with the cancel spin lock held, which it must release with
-/// [`IoReleaseCancelSpinLock`] at `Irp->CancelIrql`. WDK page: DRIVER_CANCEL.
-pub type PDRIVER_CANCEL = unsafe extern "system" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP);
 /// Serves one kind of request. WDK page: DRIVER_DISPATCH.
 pub type PDRIVER_DISPATCH = unsafe extern "system" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
 /// A driver's entry, at PASSIVE_LEVEL. WDK page: DRIVER_INITIALIZE.
@@ -32,151 +15,28 @@ pub type PDRIVER_UNLOAD = unsafe extern "system" fn(DriverObject: *mut DRIVER_OB
 /// Body of a work item, at PASSIVE_LEVEL in a system thread. WDK page: IO_WORKITEM_ROUTINE.
 pub type PIO_WORKITEM_ROUTINE = unsafe extern "system" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void);
 
-/// Head of an IRP's tail while a driver owns it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct IRP_OVERLAY {
-    /// Free for the driver that owns the IRP.
-    pub DriverContext: [*mut c_void; 4],
-    /// Thread that made the request.
-    pub Thread: PETHREAD,
-    _auxiliary: *mut c_void,
-    /// Free for the driver that owns the IRP, as a link.
-    pub ListEntry: LIST_ENTRY,
-    /// The current stack location.
-    pub CurrentStackLocation: *mut IO_STACK_LOCATION,
-    /// File that the request was made on.
-    pub OriginalFileObject: *mut FILE_OBJECT,
-    _extension: *mut c_void,
-}
-layout!(IRP_OVERLAY, 88 / 8, DriverContext @ 0, Thread @ 32, ListEntry @ 48, CurrentStackLocation @ 64,
-    OriginalFileObject @ 72);
-
-/// An I/O request packet. WDK page: IRP.
-#[repr(C, align(16))]
-pub struct IRP {
-    /// 6.
-    pub Type: i16,
-    /// Size with its stack locations, in bytes.
-    pub Size: u16,
-    _processor: [u16; 2],
-    /// The buffer of direct I/O.
-    pub MdlAddress: *mut MDL,
-    /// Private to the I/O manager.
-    pub Flags: u32,
-    /// `AssociatedIrp.SystemBuffer`: the buffer of buffered I/O.
-    pub SystemBuffer: *mut c_void,
-    /// Private to the I/O manager.
-    pub ThreadListEntry: LIST_ENTRY,
-    /// The result.
-    pub IoStatus: IO_STATUS_BLOCK,
-    /// Who made the request.
-    pub RequestorMode: KPROCESSOR_MODE,
-    /// A lower driver marked the IRP pending.
-    pub PendingReturned: BOOLEAN,
-    /// Number of stack locations.
-    pub StackCount: i8,
-    /// Number of the current one, counted down; `StackCount + 1` before the first.
-    pub CurrentLocation: i8,
-    /// Cancellation was asked for.
-    pub Cancel: BOOLEAN,
-    /// IRQL to release the cancel spin lock at.
-    pub CancelIrql: KIRQL,
-    /// Private to the I/O manager.
-    pub ApcEnvironment: i8,
-    /// Private to the I/O manager.
-    pub AllocationFlags: u8,
-    /// Where the I/O manager puts the result at the end.
-    pub UserIosb: *mut IO_STATUS_BLOCK,
-    /// What it signals at the end.
-    pub UserEvent: *mut crate::KEVENT,
-    _overlay: [usize; 2],
-    /// The cancel routine; exchange it only with [`IoSetCancelRoutine`].
-    pub CancelRoutine: Option<PDRIVER_CANCEL>,
-    /// User's buffer of neither I/O.
-    pub UserBuffer: *mut c_void,
-    /// `Tail.Overlay`.
-    pub Overlay: IRP_OVERLAY,
-}
-layout!(IRP, 208 / 16, Type @ 0, Size @ 2, MdlAddress @ 8, Flags @ 16, SystemBuffer @ 24, ThreadListEntry @ 32, IoStatus @ 48,
-    RequestorMode @ 64, PendingReturned @ 65, StackCount @ 66, CurrentLocation @ 67, Cancel @ 68, CancelIrql @ 69,
-    ApcEnvironment @ 70, AllocationFlags @ 71, UserIosb @ 72, UserEvent @ 80, CancelRoutine @ 104, UserBuffer @ 112,
-    Overlay @ 120);
-
-/// Parameters of `IRP_MJ_DEVICE_CONTROL`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct DEVICE_IO_CONTROL_PARAMETERS {
-    /// Room for output, in bytes.
-    pub OutputBufferLength: u32,
-    _pad1: u32,
-    /// Length of the input, in bytes.
-    pub InputBufferLength: u32,
-    _pad2: u32,
-    /// The control code.
-    pub IoControlCode: u32,
-    _pad3: u32,
-    /// Input of `METHOD_NEITHER`.
-    pub Type3InputBuffer: *mut c_void,
-}
-layout!(DEVICE_IO_CONTROL_PARAMETERS, 32 / 8, OutputBufferLength @ 0, InputBufferLength @ 8, IoControlCode @ 16,
-    Type3InputBuffer @ 24);
-
-/// Parameters of a stack location.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub union IO_STACK_PARAMETERS {
-    /// Of `IRP_MJ_DEVICE_CONTROL` and `IRP_MJ_INTERNAL_DEVICE_CONTROL`.
-    pub DeviceIoControl: DEVICE_IO_CONTROL_PARAMETERS,
-    /// As words.
-    pub Argument: [*mut c_void; 4],
-}
-layout!(IO_STACK_PARAMETERS, 32 / 8, DeviceIoControl @ 0, Argument @ 0);
-
-/// One driver's part of an IRP. WDK page: IO_STACK_LOCATION.
-#[repr(C)]
-pub struct IO_STACK_LOCATION {
-    /// See [`IRP_MJ_CREATE`].
-    pub MajorFunction: u8,
-    /// Meaning by major function.
-    pub MinorFunction: u8,
-    /// Meaning by major function.
-    pub Flags: u8,
-    /// See [`SL_PENDING_RETURNED`].
-    pub Control: u8,
-    /// Meaning by major function.
-    pub Parameters: IO_STACK_PARAMETERS,
-    /// The device.
-    pub DeviceObject: *mut DEVICE_OBJECT,
-    /// The open file.
-    pub FileObject: *mut FILE_OBJECT,
-    /// Routine of the driver above.
-    pub CompletionRoutine: Option<PIO_COMPLETION_ROUTINE>,
-    /// Its context.
-    pub Context: *mut c_void,
-}
-layout!(IO_STACK_LOCATION, 72 / 8, MajorFunction @ 0, MinorFunction @ 1, Flags @ 2, Control @ 3, Parameters @ 8,
-    DeviceObject @ 40, FileObject @ 48, CompletionRoutine @ 56, Context @ 64);
-
-/// The driver marked the IRP pending.
-pub const SL_PENDING_RETURNED: u8 = 0x01;
-/// Call the completion routine for a cancelled IRP.
-pub const SL_INVOKE_ON_CANCEL: u8 = 0x20;
-/// Call the completion routine for a success.
-pub const SL_INVOKE_ON_SUCCESS: u8 = 0x40;
-/// Call the completion routine for an error.
-pub const SL_INVOKE_ON_ERROR: u8 = 0x80;
-
 /// A file is opened.
 pub const IRP_MJ_CREATE: u8 = 0x00;
 /// The last reference to a file is gone.
 pub const IRP_MJ_CLOSE: u8 = 0x02;
+/// A file is read.
+pub const IRP_MJ_READ: u8 = 0x03;
+/// A file is written.
+pub const IRP_MJ_WRITE: u8 = 0x04;
 /// A control code from user mode.
 pub const IRP_MJ_DEVICE_CONTROL: u8 = 0x0E;
-/// A control code from a driver.
+/// A control code from a driver; WSK's requests are of this kind.
 pub const IRP_MJ_INTERNAL_DEVICE_CONTROL: u8 = 0x0F;
+/// The system goes down; only for a device that asked for it.
+pub const IRP_MJ_SHUTDOWN: u8 = 0x10;
 /// The last handle to a file is closed.
 pub const IRP_MJ_CLEANUP: u8 = 0x12;
+/// Power management.
+pub const IRP_MJ_POWER: u8 = 0x16;
+/// Management instrumentation.
+pub const IRP_MJ_SYSTEM_CONTROL: u8 = 0x17;
+/// Plug and play.
+pub const IRP_MJ_PNP: u8 = 0x1B;
 /// Highest major function.
 pub const IRP_MJ_MAXIMUM_FUNCTION: u8 = 0x1B;
 
@@ -214,20 +74,46 @@ layout!(DEVICE_OBJECT, 336 / 16, Type @ 0, Size @ 2, ReferenceCount @ 4, DriverO
 
 /// Buffered reads and writes.
 pub const DO_BUFFERED_IO: u32 = 0x04;
+/// Only one handle may be open.
+pub const DO_EXCLUSIVE: u32 = 0x08;
+/// Reads and writes with an MDL of the user's buffer.
+pub const DO_DIRECT_IO: u32 = 0x10;
 /// Set until a device is ready; the driver clears it except inside DriverEntry.
 pub const DO_DEVICE_INITIALIZING: u32 = 0x80;
+/// Kind of device: a network.
+pub const FILE_DEVICE_NETWORK: u32 = 0x12;
 /// Kind of device: none of the named.
 pub const FILE_DEVICE_UNKNOWN: u32 = 0x22;
 /// The device's security also guards names below it.
 pub const FILE_DEVICE_SECURE_OPEN: u32 = 0x100;
-/// Control codes with buffers copied by the I/O manager.
+/// Control codes with buffers copied by the I/O manager: input and output in `SystemBuffer`.
 pub const METHOD_BUFFERED: u32 = 0;
+/// Input in `SystemBuffer`, a second buffer that is read as an MDL.
+pub const METHOD_IN_DIRECT: u32 = 1;
+/// Input in `SystemBuffer`, output as an MDL.
+pub const METHOD_OUT_DIRECT: u32 = 2;
+/// User's addresses, unchecked.
+pub const METHOD_NEITHER: u32 = 3;
 /// Any access is enough to send the control code.
 pub const FILE_ANY_ACCESS: u32 = 0;
+/// The control code needs a handle for reading.
+pub const FILE_READ_ACCESS: u32 = 1;
+/// The control code needs a handle for writing.
+pub const FILE_WRITE_ACCESS: u32 = 2;
 
 /// A control code from its parts. WDK page: Defining I/O Control Codes.
 pub const fn CTL_CODE(DeviceType: u32, Function: u32, Method: u32, Access: u32) -> u32 {
     (DeviceType << 16) | (Access << 14) | (Function << 2) | Method
+}
+
+/// Kind of device of a control code.
+pub const fn DEVICE_TYPE_FROM_CTL_CODE(ControlCode: u32) -> u32 {
+    (ControlCode & 0xFFFF_0000) >> 16
+}
+
+/// How a control code's buffers are passed, see [`METHOD_BUFFERED`].
+pub const fn METHOD_FROM_CTL_CODE(ControlCode: u32) -> u32 {
+    ControlCode & 3
 }
 
 /// A driver. WDK page: DRIVER_OBJECT.
@@ -288,44 +174,16 @@ pub struct IO_WORKITEM {
 
 /// Which queue a work item goes to.
 pub type WORK_QUEUE_TYPE = i32;
-/// The ordinary queue for short work that somebody waits for.
+/// The queue for work that others wait for urgently.
+pub const CriticalWorkQueue: WORK_QUEUE_TYPE = 0;
+/// The ordinary queue.
 pub const DelayedWorkQueue: WORK_QUEUE_TYPE = 1;
-
-/// Type of `IoSetCompletionRoutineEx`: as [`IoSetCompletionRoutine`], and the device object, hence the driver's image,
-/// is held until the routine has returned. Fails with STATUS_INSUFFICIENT_RESOURCES. Wine has a stub that raises, so it is
-/// looked up at run time. IRQL: <= DISPATCH_LEVEL. WDK page: IoSetCompletionRoutineEx.
-pub type PFN_IO_SET_COMPLETION_ROUTINE_EX = unsafe extern "system" fn(
-    DeviceObject: *mut DEVICE_OBJECT,
-    Irp: *mut IRP,
-    CompletionRoutine: PIO_COMPLETION_ROUTINE,
-    Context: *mut c_void,
-    InvokeOnSuccess: BOOLEAN,
-    InvokeOnError: BOOLEAN,
-    InvokeOnCancel: BOOLEAN,
-) -> NTSTATUS;
 
 #[cfg_attr(
     all(windows, not(feature = "sim")),
     link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")
 )]
 unsafe extern "system" {
-    /// Allocates an IRP, or null. IRQL: <= DISPATCH_LEVEL. WDK page: IoAllocateIrp.
-    pub fn IoAllocateIrp(StackSize: i8, ChargeQuota: BOOLEAN) -> *mut IRP;
-    /// Frees an IRP. Wine frees its MDL chain as well, so the field is cleared first. IRQL: <= DISPATCH_LEVEL.
-    /// WDK page: IoFreeIrp.
-    pub fn IoFreeIrp(Irp: *mut IRP);
-    /// Makes a completed IRP fresh again, with `Status` in it. IRQL: <= DISPATCH_LEVEL. WDK page: IoReuseIrp.
-    pub fn IoReuseIrp(Irp: *mut IRP, Status: NTSTATUS);
-    /// Asks for cancellation; TRUE if a cancel routine was called. IRQL: <= DISPATCH_LEVEL. WDK page: IoCancelIrp.
-    pub fn IoCancelIrp(Irp: *mut IRP) -> BOOLEAN;
-    /// Completes an IRP. IRQL: <= DISPATCH_LEVEL. WDK page: IoCompleteRequest.
-    pub fn IofCompleteRequest(Irp: *mut IRP, PriorityBoost: i8);
-    /// Sends an IRP to a device. IRQL: <= DISPATCH_LEVEL. WDK page: IoCallDriver.
-    pub fn IofCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
-    /// Takes the cancel spin lock. IRQL: <= DISPATCH_LEVEL. WDK page: IoAcquireCancelSpinLock.
-    pub fn IoAcquireCancelSpinLock(Irql: *mut KIRQL);
-    /// Releases the cancel spin lock. IRQL: DISPATCH_LEVEL. WDK page: IoReleaseCancelSpinLock.
-    pub fn IoReleaseCancelSpinLock(Irql: KIRQL);
     /// Makes a device. Errors: STATUS_OBJECT_NAME_COLLISION, STATUS_INSUFFICIENT_RESOURCES. IRQL: PASSIVE_LEVEL.
     /// WDK page: IoCreateDevice.
     pub fn IoCreateDevice(
@@ -344,6 +202,15 @@ unsafe extern "system" {
     -> NTSTATUS;
     /// Removes the name. IRQL: PASSIVE_LEVEL. WDK page: IoDeleteSymbolicLink.
     pub fn IoDeleteSymbolicLink(SymbolicLinkName: *const UNICODE_STRING) -> NTSTATUS;
+    /// A device by name: a reference on it through the file, and the device on top of its stack. The reference is given
+    /// back with [`ObfDereferenceObject`](crate::ObfDereferenceObject) on the file. IRQL: PASSIVE_LEVEL.
+    /// WDK page: IoGetDeviceObjectPointer.
+    pub fn IoGetDeviceObjectPointer(
+        ObjectName: *const UNICODE_STRING,
+        DesiredAccess: u32,
+        FileObject: *mut *mut FILE_OBJECT,
+        DeviceObject: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
     /// Allocates a work item, or null. IRQL: <= DISPATCH_LEVEL. WDK page: IoAllocateWorkItem.
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
     /// Frees a work item that is not queued; its own routine may. IRQL: <= DISPATCH_LEVEL. WDK page: IoFreeWorkItem.
@@ -356,105 +223,4 @@ unsafe extern "system" {
         QueueType: WORK_QUEUE_TYPE,
         Context: *mut c_void,
     );
-}
-
-// The C headers' inline functions.
-
-/// The stack location of the driver that owns the IRP. IRQL: any. WDK page: IoGetCurrentIrpStackLocation.
-///
-/// # Safety
-/// `Irp` is valid and the caller owns it.
-#[inline(always)]
-pub unsafe fn IoGetCurrentIrpStackLocation(Irp: *mut IRP) -> *mut IO_STACK_LOCATION {
-    // SAFETY: the caller's promise.
-    unsafe { (*Irp).Overlay.CurrentStackLocation }
-}
-
-/// The stack location of the next lower driver. IRQL: any. WDK page: IoGetNextIrpStackLocation.
-///
-/// # Safety
-/// `Irp` is valid, the caller owns it, and it has a stack location left.
-#[inline(always)]
-pub unsafe fn IoGetNextIrpStackLocation(Irp: *mut IRP) -> *mut IO_STACK_LOCATION {
-    // SAFETY: the caller's promise.
-    unsafe { (*Irp).Overlay.CurrentStackLocation.sub(1) }
-}
-
-/// Sets the routine to be called when the next lower driver completes the IRP. IRQL: <= DISPATCH_LEVEL.
-/// WDK page: IoSetCompletionRoutine.
-///
-/// # Safety
-/// As [`IoGetNextIrpStackLocation`]. The routine's image must outlive the routine's return.
-#[inline(always)]
-pub unsafe fn IoSetCompletionRoutine(
-    Irp: *mut IRP,
-    CompletionRoutine: PIO_COMPLETION_ROUTINE,
-    Context: *mut c_void,
-    InvokeOnSuccess: bool,
-    InvokeOnError: bool,
-    InvokeOnCancel: bool,
-) {
-    let mut control = 0;
-    if InvokeOnSuccess {
-        control |= SL_INVOKE_ON_SUCCESS;
-    }
-    if InvokeOnError {
-        control |= SL_INVOKE_ON_ERROR;
-    }
-    if InvokeOnCancel {
-        control |= SL_INVOKE_ON_CANCEL;
-    }
-    // SAFETY: the caller's promise.
-    unsafe {
-        let next = IoGetNextIrpStackLocation(Irp);
-        (*next).CompletionRoutine = Some(CompletionRoutine);
-        (*next).Context = Context;
-        (*next).Control = control;
-    }
-}
-
-/// Says that the request will be completed later; the dispatch routine must then return STATUS_PENDING. IRQL: <=
-/// DISPATCH_LEVEL. WDK page: IoMarkIrpPending.
-///
-/// # Safety
-/// `Irp` is valid and the caller owns it.
-#[inline(always)]
-pub unsafe fn IoMarkIrpPending(Irp: *mut IRP) {
-    // SAFETY: the caller's promise.
-    unsafe { (*IoGetCurrentIrpStackLocation(Irp)).Control |= SL_PENDING_RETURNED };
-}
-
-/// Exchanges the cancel routine. A null result where one was set means that it is running or has run. IRQL: <=
-/// DISPATCH_LEVEL. WDK page: IoSetCancelRoutine.
-///
-/// # Safety
-/// `Irp` is valid and the caller owns it.
-#[inline(always)]
-pub unsafe fn IoSetCancelRoutine(Irp: *mut IRP, CancelRoutine: Option<PDRIVER_CANCEL>) -> Option<PDRIVER_CANCEL> {
-    let new = match CancelRoutine {
-        Some(routine) => routine as *mut c_void,
-        None => core::ptr::null_mut(),
-    };
-    // SAFETY: the caller's promise; an optional function pointer has the size and the null of a pointer.
-    unsafe {
-        let field = AtomicPtr::from_ptr((&raw mut (*Irp).CancelRoutine).cast::<*mut c_void>());
-        // The header's InterlockedExchangePointer is a full barrier: the caller then reads `Irp->Cancel`, which IoCancelIrp
-        // sets before it takes the routine.
-        let old = field.swap(new, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        core::mem::transmute::<*mut c_void, Option<PDRIVER_CANCEL>>(old)
-    }
-}
-
-/// Completes an IRP with a status and an information value. IRQL: <= DISPATCH_LEVEL. WDK page: IoCompleteRequest.
-///
-/// # Safety
-/// `Irp` is valid and the caller owns it; it does not after the call.
-#[inline(always)]
-pub unsafe fn IoCompleteRequest(Irp: *mut IRP, Status: NTSTATUS, Information: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        (*Irp).IoStatus = IO_STATUS_BLOCK { Status, Information };
-        IofCompleteRequest(Irp, crate::IO_NO_INCREMENT);
-    }
 }

@@ -325,6 +325,57 @@ pub unsafe fn KeGetCurrentProcessorIndex() -> u32 {
     unsafe { KeGetCurrentProcessorNumberEx(core::ptr::null_mut()) }
 }
 
+/// Raises the IRQL, giving the old one. IRQL: <= `NewIrql`. WDK page: KeRaiseIrql.
+///
+/// # Safety
+/// Kernel mode, or the simulated kernel; `NewIrql` is not below the current IRQL, `OldIrql` is valid for a write.
+#[inline(always)]
+pub unsafe fn KeRaiseIrql(NewIrql: KIRQL, OldIrql: *mut KIRQL) {
+    // SAFETY: the caller's promise.
+    unsafe { OldIrql.write(KfRaiseIrql(NewIrql)) };
+}
+
+/// Raises the IRQL to DISPATCH_LEVEL and returns the old one. IRQL: <= DISPATCH_LEVEL. WDK page: KeRaiseIrqlToDpcLevel.
+///
+/// # Safety
+/// Kernel mode, or the simulated kernel; the IRQL is not above DISPATCH_LEVEL.
+#[inline(always)]
+pub unsafe fn KeRaiseIrqlToDpcLevel() -> KIRQL {
+    // SAFETY: the caller's promise.
+    unsafe { KfRaiseIrql(DISPATCH_LEVEL) }
+}
+
+/// Takes a spin lock, giving the old IRQL. IRQL: <= DISPATCH_LEVEL. WDK page: KeAcquireSpinLock.
+///
+/// # Safety
+/// `SpinLock` is a spin lock that this processor does not hold; `OldIrql` is valid for a write.
+#[inline(always)]
+pub unsafe fn KeAcquireSpinLock(SpinLock: *mut KSPIN_LOCK, OldIrql: *mut KIRQL) {
+    // SAFETY: the caller's promise.
+    unsafe { OldIrql.write(KeAcquireSpinLockRaiseToDpc(SpinLock)) };
+}
+
+/// Makes a timer that stays signalled. IRQL: <= DISPATCH_LEVEL. WDK page: KeInitializeTimer.
+///
+/// # Safety
+/// `Timer` is valid for a write, in non-paged memory and not set.
+#[inline(always)]
+pub unsafe fn KeInitializeTimer(Timer: *mut KTIMER) {
+    // SAFETY: the caller's promise.
+    unsafe { KeInitializeTimerEx(Timer, NotificationTimer) };
+}
+
+/// Sets a timer to expire once; TRUE if it was set already. `DueTime` in 100 ns, negative is relative. IRQL: <=
+/// DISPATCH_LEVEL. WDK page: KeSetTimer.
+///
+/// # Safety
+/// `Timer` and `Dpc` (or null) are valid as long as the timer is set and the DPC queued.
+#[inline(always)]
+pub unsafe fn KeSetTimer(Timer: *mut KTIMER, DueTime: i64, Dpc: *mut KDPC) -> BOOLEAN {
+    // SAFETY: the caller's promise.
+    unsafe { KeSetTimerEx(Timer, DueTime, 0, Dpc) }
+}
+
 /// Makes a spin lock: a zero word. IRQL: any. WDK page: KeInitializeSpinLock.
 ///
 /// # Safety

@@ -1,6 +1,9 @@
-//! Memory: pool and memory descriptor lists.
+//! Memory: pool, pages and memory descriptor lists.
+//!
+//! For whoever allocates or describes a buffer. MmProbeAndLockPages is not here: it raises an exception where it fails, which
+//! Rust cannot catch.
 
-use crate::{BOOLEAN, IRP, PEPROCESS};
+use crate::{BOOLEAN, FALSE, IRP, KPROCESSOR_MODE, KernelMode, PEPROCESS};
 use core::ffi::c_void;
 
 /// Kinds of pool.
@@ -50,6 +53,35 @@ pub const MDL_MAPPED_TO_SYSTEM_VA: i16 = 0x1;
 pub const MDL_PAGES_LOCKED: i16 = 0x2;
 /// The pages are non-paged pool.
 pub const MDL_SOURCE_IS_NONPAGED_POOL: i16 = 0x4;
+/// The structure came from a lookaside list of fixed size.
+pub const MDL_ALLOCATED_FIXED_SIZE: i16 = 0x8;
+/// A part of another MDL.
+pub const MDL_PARTIAL: i16 = 0x10;
+/// A part of another MDL, mapped on its own.
+pub const MDL_PARTIAL_HAS_BEEN_MAPPED: i16 = 0x20;
+/// The pages are locked for writing.
+pub const MDL_WRITE_OPERATION: i16 = 0x80;
+/// Mapping gives null instead of a bug check.
+pub const MDL_MAPPING_CAN_FAIL: i16 = 0x2000;
+
+/// How pages are cached.
+pub type MEMORY_CACHING_TYPE = i32;
+/// As all memory.
+pub const MmCached: MEMORY_CACHING_TYPE = 1;
+
+/// What is given up first when address space is short: this mapping.
+pub const LowPagePriority: u32 = 0;
+/// Mapping fails when address space is very short.
+pub const NormalPagePriority: u32 = 16;
+/// Mapping fails only when address space has run out.
+pub const HighPagePriority: u32 = 32;
+/// With a priority: the mapping cannot be executed. Windows 8.
+pub const MdlMappingNoExecute: u32 = 0x4000_0000;
+
+/// Size of a page in bytes.
+pub const PAGE_SIZE: usize = 0x1000;
+/// Its binary logarithm.
+pub const PAGE_SHIFT: u32 = 12;
 
 #[cfg_attr(
     all(windows, not(feature = "sim")),
@@ -73,6 +105,21 @@ unsafe extern "system" {
     pub fn IoFreeMdl(Mdl: *mut MDL);
     /// Fills in the pages of an MDL over non-paged pool. IRQL: <= DISPATCH_LEVEL. WDK page: MmBuildMdlForNonPagedPool.
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
+    /// Makes an MDL for a part of another's buffer; a length of 0 means up to its end. IRQL: <= DISPATCH_LEVEL.
+    /// WDK page: IoBuildPartialMdl.
+    pub fn IoBuildPartialMdl(SourceMdl: *mut MDL, TargetMdl: *mut MDL, VirtualAddress: *mut c_void, Length: u32);
+    /// Maps an MDL's locked pages, or gives null (`AccessMode` is KernelMode). IRQL: <= DISPATCH_LEVEL.
+    /// WDK page: MmMapLockedPagesSpecifyCache.
+    pub fn MmMapLockedPagesSpecifyCache(
+        MemoryDescriptorList: *mut MDL,
+        AccessMode: KPROCESSOR_MODE,
+        CacheType: MEMORY_CACHING_TYPE,
+        RequestedAddress: *mut c_void,
+        BugCheckOnFailure: u32,
+        Priority: u32,
+    ) -> *mut c_void;
+    /// Ends [`MmMapLockedPagesSpecifyCache`]. IRQL: <= DISPATCH_LEVEL. WDK page: MmUnmapLockedPages.
+    pub fn MmUnmapLockedPages(BaseAddress: *mut c_void, MemoryDescriptorList: *mut MDL);
 }
 
 // What the compiler itself calls; the kernel exports them, so that an image needs no C runtime.
@@ -107,4 +154,82 @@ pub unsafe fn MmGetMdlVirtualAddress(Mdl: *const MDL) -> *mut c_void {
 pub unsafe fn MmGetMdlByteCount(Mdl: *const MDL) -> u32 {
     // SAFETY: the caller's promise.
     unsafe { (*Mdl).ByteCount }
+}
+
+/// Where in its first page an MDL's buffer begins, in bytes. IRQL: any. WDK page: MmGetMdlByteOffset.
+///
+/// # Safety
+/// `Mdl` is valid.
+#[inline(always)]
+pub unsafe fn MmGetMdlByteOffset(Mdl: *const MDL) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { (*Mdl).ByteOffset }
+}
+
+/// Address of an MDL's buffer in system space, mapped if it was not, or null. The mapping ends with the MDL. IRQL: <=
+/// DISPATCH_LEVEL. WDK page: MmGetSystemAddressForMdlSafe.
+///
+/// # Safety
+/// `Mdl` is valid, and its pages are locked, non-paged pool, or mapped.
+#[inline(always)]
+pub unsafe fn MmGetSystemAddressForMdlSafe(Mdl: *mut MDL, Priority: u32) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*Mdl).MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 {
+            return (*Mdl).MappedSystemVa;
+        }
+        MmMapLockedPagesSpecifyCache(Mdl, KernelMode, MmCached, core::ptr::null_mut(), FALSE as u32, Priority)
+    }
+}
+
+/// Undoes the mapping of a partial MDL, before it is built again. IRQL: <= DISPATCH_LEVEL. WDK page: MmPrepareMdlForReuse.
+///
+/// # Safety
+/// `Mdl` is valid, and nobody uses its mapping.
+#[inline(always)]
+pub unsafe fn MmPrepareMdlForReuse(Mdl: *mut MDL) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*Mdl).MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
+            MmUnmapLockedPages((*Mdl).MappedSystemVa, Mdl);
+        }
+    }
+}
+
+/// Makes an MDL of non-paged memory that has room for one and its page numbers. IRQL: any. WDK page: MmInitializeMdl.
+///
+/// # Safety
+/// `Mdl` is valid for a write of an MDL over a buffer at `BaseVa` of `Length` bytes, which is below 2 GiB.
+#[inline(always)]
+pub unsafe fn MmInitializeMdl(Mdl: *mut MDL, BaseVa: *mut c_void, Length: usize) {
+    let pages = ADDRESS_AND_SIZE_TO_SPAN_PAGES(BaseVa.addr(), Length);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*Mdl).Next = core::ptr::null_mut();
+        (*Mdl).Size = (size_of::<MDL>() + size_of::<usize>() * pages) as i16;
+        (*Mdl).MdlFlags = 0;
+        (*Mdl).StartVa = BaseVa.wrapping_byte_sub(BYTE_OFFSET(BaseVa.addr()));
+        (*Mdl).ByteOffset = BYTE_OFFSET(BaseVa.addr()) as u32;
+        (*Mdl).ByteCount = Length as u32;
+    }
+}
+
+/// Where in its page an address lies, in bytes. WDK page: BYTE_OFFSET.
+pub const fn BYTE_OFFSET(Va: usize) -> usize {
+    Va & (PAGE_SIZE - 1)
+}
+
+/// Pages that a buffer touches. WDK page: ADDRESS_AND_SIZE_TO_SPAN_PAGES.
+pub const fn ADDRESS_AND_SIZE_TO_SPAN_PAGES(Va: usize, Size: usize) -> usize {
+    (BYTE_OFFSET(Va) + Size + (PAGE_SIZE - 1)) >> PAGE_SHIFT
+}
+
+/// Frees pool of any tag. IRQL: <= DISPATCH_LEVEL for non-paged pool. WDK page: ExFreePool.
+///
+/// # Safety
+/// `P` is a block of pool that nobody uses.
+#[inline(always)]
+pub unsafe fn ExFreePool(P: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { ExFreePoolWithTag(P, 0) };
 }

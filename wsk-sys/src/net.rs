@@ -1,4 +1,8 @@
-//! The parts of the Winsock headers that WSK speaks: addresses, address lists, control messages, options, TCP_INFO.
+//! The parts of the Winsock headers that WSK speaks: address families and addresses, lists of addresses, name resolution,
+//! control messages.
+//!
+//! For whoever names a peer or reads what WSK says of one. Options and ioctls are in `net_options`, TCP's figures in
+//! `tcp_info`.
 
 use crate::GUID;
 use core::ffi::c_void;
@@ -11,42 +15,22 @@ pub const AF_UNSPEC: ADDRESS_FAMILY = 0;
 pub const AF_INET: ADDRESS_FAMILY = 2;
 /// Internet protocol 6.
 pub const AF_INET6: ADDRESS_FAMILY = 23;
-/// A stream of bytes.
+/// Sockets between a host and its virtual machines.
+pub const AF_HYPERV: ADDRESS_FAMILY = 34;
+/// Socket type: a stream of bytes. Not to be mixed up with the categories of `WSK_FLAG_LISTEN_SOCKET`.
 pub const SOCK_STREAM: u16 = 1;
-/// Messages.
+/// Socket type: messages.
 pub const SOCK_DGRAM: u16 = 2;
-/// Protocol: TCP.
+/// Socket type: messages of the network layer.
+pub const SOCK_RAW: u16 = 3;
+/// Level of IPv4's options.
+pub const IPPROTO_IP: u32 = 0;
+/// Protocol, and level of its options: TCP.
 pub const IPPROTO_TCP: u32 = 6;
-/// Protocol: UDP.
+/// Protocol, and level of its options: UDP.
 pub const IPPROTO_UDP: u32 = 17;
-/// Level of the socket's own options.
-pub const SOL_SOCKET: u32 = 0xFFFF;
 /// Level of IPv6's options.
 pub const IPPROTO_IPV6: u32 = 41;
-/// Several sockets may have the local address. u32, level [`SOL_SOCKET`].
-pub const SO_REUSEADDR: u32 = 0x4;
-/// Probe an idle connection. u32, level [`SOL_SOCKET`].
-pub const SO_KEEPALIVE: u32 = 0x8;
-/// No other socket may have the local address. u32, level [`SOL_SOCKET`].
-pub const SO_EXCLUSIVEADDRUSE: u32 = 0xFFFF_FFFB;
-/// Size of the send buffer in bytes; WSK does not buffer sends. u32, level [`SOL_SOCKET`].
-pub const SO_SNDBUF: u32 = 0x1001;
-/// Size of the receive buffer in bytes. u32, level [`SOL_SOCKET`].
-pub const SO_RCVBUF: u32 = 0x1002;
-/// Send small segments at once. u32, level [`IPPROTO_TCP`].
-pub const TCP_NODELAY: u32 = 1;
-/// Seconds of silence before the first keep-alive probe. u32, level [`IPPROTO_TCP`].
-pub const TCP_KEEPIDLE: u32 = 3;
-/// TCP Fast Open (RFC 7413). u32, level [`IPPROTO_TCP`]. Windows 10 1607 for clients.
-pub const TCP_FASTOPEN: u32 = 15;
-/// Keep-alive probes before the connection is given up. u32, level [`IPPROTO_TCP`].
-pub const TCP_KEEPCNT: u32 = 16;
-/// Seconds between keep-alive probes. u32, level [`IPPROTO_TCP`].
-pub const TCP_KEEPINTVL: u32 = 17;
-/// No IPv4 through an IPv6 socket. u32, level [`IPPROTO_IPV6`].
-pub const IPV6_V6ONLY: u32 = 27;
-/// Ioctl: TCP_INFO by version (u32 in). Windows 10 1703. WDK page: SIO_TCP_INFO.
-pub const SIO_TCP_INFO: u32 = 0xD800_0027;
 
 /// Head of every socket address.
 #[repr(C)]
@@ -108,7 +92,29 @@ impl SOCKADDR_STORAGE {
     pub const ZERO: Self = Self { ss_family: AF_UNSPEC, ss_bytes: [0; 126] };
 }
 
-/// A result of name resolution, and its hints.
+/// An address by pointer and length. WDK page: SOCKET_ADDRESS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SOCKET_ADDRESS {
+    /// The address.
+    pub lpSockaddr: *mut SOCKADDR,
+    /// Its length in bytes.
+    pub iSockaddrLength: i32,
+}
+layout!(SOCKET_ADDRESS, 16 / 8, lpSockaddr @ 0, iSockaddrLength @ 8);
+
+/// A list of addresses, from [`SIO_ADDRESS_LIST_QUERY`](crate::SIO_ADDRESS_LIST_QUERY). WDK page: SOCKET_ADDRESS_LIST.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SOCKET_ADDRESS_LIST {
+    /// How many follow.
+    pub iAddressCount: i32,
+    /// The first of them; the others follow without a gap.
+    pub Address: [SOCKET_ADDRESS; 1],
+}
+layout!(SOCKET_ADDRESS_LIST, 24 / 8, iAddressCount @ 0, Address @ 8);
+
+/// A result of name resolution, and its hints. WDK page: ADDRINFOEXW.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ADDRINFOEXW {
@@ -150,7 +156,7 @@ pub const AI_NUMERICSERV: i32 = 8;
 pub const AI_ALL: i32 = 0x100;
 /// Only families that the system has an address of.
 pub const AI_ADDRCONFIG: i32 = 0x400;
-/// IPv4 addresses in IPv6 form where there are no others.
+/// IPv4 addresses in IPv6 form where there are no IPv6 addresses.
 pub const AI_V4MAPPED: i32 = 0x800;
 /// The host's name without its domain, for local hosts.
 pub const NI_NOFQDN: u32 = 0x01;
@@ -165,62 +171,69 @@ pub const NI_DGRAM: u32 = 0x10;
 /// All name spaces.
 pub const NS_ALL: u32 = 0;
 
-/// Head of a control message (`WSACMSGHDR`); its data follows at the next multiple of 8.
+/// Head of a control message (`WSACMSGHDR`); its data follows, see [`WSA_CMSG_DATA`]. WDK page: CMSGHDR.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct CMSGHDR {
-    /// Length with this head, in bytes.
+    /// Length with this head, in bytes: [`WSA_CMSG_LEN`].
     pub cmsg_len: usize,
-    /// Level.
+    /// Level of the option that the message belongs to.
     pub cmsg_level: i32,
-    /// Type.
+    /// The option.
     pub cmsg_type: i32,
 }
 layout!(CMSGHDR, 16 / 8, cmsg_len @ 0, cmsg_level @ 8, cmsg_type @ 12);
 
-/// Figures of a TCP connection, from [`SIO_TCP_INFO`] with version 0. WDK page: TCP_INFO_v0.
+/// Control message [`IP_PKTINFO`](crate::IP_PKTINFO): where an IPv4 datagram came in, or is to go out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TCP_INFO_v0 {
-    /// State (`TCPSTATE`): 4 is established.
-    pub State: u32,
-    /// Largest segment, in bytes.
-    pub Mss: u32,
-    /// Age of the connection in milliseconds.
-    pub ConnectionTimeMs: u64,
-    /// Whether segments carry timestamps (`BOOLEAN`).
-    pub TimestampsEnabled: u8,
-    /// Smoothed round-trip time in microseconds.
-    pub RttUs: u32,
-    /// Shortest round-trip time in microseconds.
-    pub MinRttUs: u32,
-    /// Bytes sent and not acknowledged.
-    pub BytesInFlight: u32,
-    /// Congestion window in bytes.
-    pub Cwnd: u32,
-    /// Send window in bytes.
-    pub SndWnd: u32,
-    /// Receive window in bytes.
-    pub RcvWnd: u32,
-    /// Receive buffer in bytes.
-    pub RcvBuf: u32,
-    /// Bytes sent.
-    pub BytesOut: u64,
-    /// Bytes received.
-    pub BytesIn: u64,
-    /// Bytes received out of order.
-    pub BytesReordered: u32,
-    /// Bytes sent again.
-    pub BytesRetrans: u32,
-    /// Fast retransmissions.
-    pub FastRetrans: u32,
-    /// Duplicate acknowledgements received.
-    pub DupAcksIn: u32,
-    /// Retransmission timeouts.
-    pub TimeoutEpisodes: u32,
-    /// SYNs sent again.
-    pub SynRetrans: u8,
+pub struct IN_PKTINFO {
+    /// The local address, network byte order.
+    pub ipi_addr: [u8; 4],
+    _align: [u32; 0],
+    /// Index of the interface.
+    pub ipi_ifindex: u32,
 }
-layout!(TCP_INFO_v0, 88 / 8, State @ 0, Mss @ 4, ConnectionTimeMs @ 8, TimestampsEnabled @ 16, RttUs @ 20, MinRttUs @ 24,
-    BytesInFlight @ 28, Cwnd @ 32, SndWnd @ 36, RcvWnd @ 40, RcvBuf @ 44, BytesOut @ 48, BytesIn @ 56, BytesReordered @ 64,
-    BytesRetrans @ 68, FastRetrans @ 72, DupAcksIn @ 76, TimeoutEpisodes @ 80, SynRetrans @ 84);
+layout!(IN_PKTINFO, 8 / 4, ipi_addr @ 0, ipi_ifindex @ 4);
+
+/// Control message [`IPV6_PKTINFO`](crate::IPV6_PKTINFO): where an IPv6 datagram came in, or is to go out.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IN6_PKTINFO {
+    /// The local address, network byte order.
+    pub ipi6_addr: [u8; 16],
+    /// Index of the interface.
+    pub ipi6_ifindex: u32,
+}
+layout!(IN6_PKTINFO, 20 / 4, ipi6_addr @ 0, ipi6_ifindex @ 16);
+
+/// A length rounded up to where a control message's head may be: also the distance from one message to the next, from its
+/// `cmsg_len`.
+pub const fn WSA_CMSGHDR_ALIGN(Length: usize) -> usize {
+    (Length + 7) & !7
+}
+
+/// A length rounded up to where a control message's data may be.
+pub const fn WSA_CMSGDATA_ALIGN(Length: usize) -> usize {
+    (Length + 7) & !7
+}
+
+/// `cmsg_len` of a message with `Length` bytes of data.
+pub const fn WSA_CMSG_LEN(Length: usize) -> usize {
+    WSA_CMSGDATA_ALIGN(size_of::<CMSGHDR>()) + Length
+}
+
+/// Bytes that a message with `Length` bytes of data takes in a buffer of messages.
+pub const fn WSA_CMSG_SPACE(Length: usize) -> usize {
+    WSA_CMSGDATA_ALIGN(size_of::<CMSGHDR>() + WSA_CMSGHDR_ALIGN(Length))
+}
+
+/// A message's data.
+///
+/// # Safety
+/// `Cmsg` points to a message that is followed by its data.
+#[inline(always)]
+pub unsafe fn WSA_CMSG_DATA(Cmsg: *mut CMSGHDR) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe { Cmsg.cast::<u8>().add(WSA_CMSGDATA_ALIGN(size_of::<CMSGHDR>())) }
+}

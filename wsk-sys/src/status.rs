@@ -31,6 +31,7 @@ statuses! {
     STATUS_PENDING = 0x0000_0103, "the request will be completed later (counts as a success)";
     STATUS_EVENT_PENDING = 0x4000_0013, "the event callback is being disabled (counts as a success)";
     STATUS_BUFFER_OVERFLOW = 0x8000_0005, "the data did not fit into the buffer";
+    STATUS_DEVICE_BUSY = 0x8000_0011, "the device is busy";
     STATUS_UNSUCCESSFUL = 0xC000_0001, "the request failed";
     STATUS_NOT_IMPLEMENTED = 0xC000_0002, "the provider does not have this function";
     STATUS_INVALID_HANDLE = 0xC000_0008, "a handle is not valid";

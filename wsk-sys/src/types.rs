@@ -45,17 +45,6 @@ pub struct UNICODE_STRING {
 }
 layout!(UNICODE_STRING, 16 / 8, Length @ 0, MaximumLength @ 2, Buffer @ 8);
 
-/// A doubly linked list's head or link.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct LIST_ENTRY {
-    /// Next link.
-    pub Flink: *mut LIST_ENTRY,
-    /// Previous link.
-    pub Blink: *mut LIST_ENTRY,
-}
-layout!(LIST_ENTRY, 16 / 8, Flink @ 0, Blink @ 8);
-
 /// A globally unique identifier.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +80,8 @@ pub struct OBJECT_ATTRIBUTES {
 layout!(OBJECT_ATTRIBUTES, 48 / 8, Length @ 0, RootDirectory @ 8, ObjectName @ 16, Attributes @ 24, SecurityDescriptor @ 32,
     SecurityQualityOfService @ 40);
 
+/// Names are compared without regard to case.
+pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
 /// The handle is in the kernel's table: programs can neither use nor close it.
 pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 
@@ -118,6 +109,24 @@ layout!(OSVERSIONINFOW, 276 / 4, dwOSVersionInfoSize @ 0, dwMajorVersion @ 4, dw
 #[inline]
 pub const fn NT_SUCCESS(status: NTSTATUS) -> bool {
     status >= 0
+}
+
+/// Whether a status is informational: a success with more to say.
+#[inline]
+pub const fn NT_INFORMATION(status: NTSTATUS) -> bool {
+    status as u32 >> 30 == 1
+}
+
+/// Whether a status is a warning; a warning is no success.
+#[inline]
+pub const fn NT_WARNING(status: NTSTATUS) -> bool {
+    status as u32 >> 30 == 2
+}
+
+/// Whether a status is an error.
+#[inline]
+pub const fn NT_ERROR(status: NTSTATUS) -> bool {
+    status as u32 >> 30 == 3
 }
 
 /// `DPFLTR_IHVDRIVER_ID`: the component under which drivers of other vendors print.
@@ -152,6 +161,8 @@ unsafe extern "system" {
         Object: *mut *mut c_void,
         HandleInformation: *mut c_void,
     ) -> NTSTATUS;
+    /// Takes another reference on an object. IRQL: <= DISPATCH_LEVEL. WDK page: ObReferenceObject.
+    pub fn ObfReferenceObject(Object: *mut c_void) -> isize;
     /// Gives a reference back. IRQL: <= DISPATCH_LEVEL (if it is not the last one). WDK page: ObDereferenceObject.
     pub fn ObfDereferenceObject(Object: *mut c_void) -> isize;
 }

@@ -1,6 +1,7 @@
-//! A first driver: says hello to the server whose address it is given, and gives back the answer.
+//! A first driver: says hello to the server whose IPv4 address it is given, and gives back the answer.
 #![no_std]
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use wsk_async::device::Ioctl;
 use wsk_async::driver::{Driver, System};
@@ -21,7 +22,7 @@ impl Driver for First {
 
     async fn control(&self, system: &System, _: &Passive, ioctl: &mut Ioctl) -> Result<usize> {
         let text = core::str::from_utf8(ioctl.input()).map_err(|_| NtStatus::INVALID_PARAMETER)?;
-        let server = text.parse().map_err(|_| NtStatus::INVALID_ADDRESS)?;
+        let server = SocketAddr::V4(text.parse().map_err(|_| NtStatus::INVALID_ADDRESS)?);
         let wsk = system.wsk.capture(&system.timers, Duration::from_secs(10)).await?;
         let socket = wsk.connection_socket(Family::of(&server)).await?;
         socket.set_fast_open(true).await.ok();

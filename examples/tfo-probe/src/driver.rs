@@ -114,13 +114,19 @@ async fn probe_target(job: &Shared<Job>, index: usize, passive: &Passive) -> Res
     let target = request.targets().nth(index).ok_or(NtStatus::INVALID_PARAMETER)?;
     let limit = Duration::from_millis(u64::from(request.timeout_ms()));
     let resolving = job.provider.resolve(passive, target.host, target.port);
-    let address = match job.system.timers.expire(limit, resolving).await.and_then(|resolved| resolved) {
-        Ok(addresses) => *addresses.first().ok_or(NtStatus::NO_MATCH)?,
-        Err(status) => return Err(status),
-    };
-    let prober = Prober { provider: job.provider.clone(), timers: job.system.timers.clone(), address, limit };
-    let (tries, job) = (request.tries(), job.clone());
-    Child(job.clone().system.dispatch.spawn(move |_: Dispatch| tries_of(job, prober, tries))?).await?
+    let addresses = job.system.timers.expire(limit, resolving).await.and_then(|resolved| resolved)?;
+    // As any client does: the next address where nobody answers at one. What is reported is the last that was tried.
+    let mut outcome = Err(NtStatus::NO_MATCH);
+    for &address in &addresses {
+        let prober = Prober { provider: job.provider.clone(), timers: job.system.timers.clone(), address, limit };
+        let (tries, mine) = (request.tries(), job.clone());
+        let task = job.system.dispatch.spawn(move |_: Dispatch| tries_of(mine, prober, tries))?;
+        outcome = Child(task).await?;
+        if !matches!(&outcome, Ok(Outcome { error: Some((_, Phase::Create | Phase::Connect)), .. })) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// Makes all tries of a target, each once with and once without Fast Open, until one in which both fail.

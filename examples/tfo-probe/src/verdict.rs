@@ -26,7 +26,7 @@ use crate::protocol::{Path, Phase, TargetResult};
 use crate::status;
 use serde::Serialize;
 use std::{format, string::String};
-use wsk_sys::{NT_SUCCESS, STATUS_SUCCESS};
+use wsk_sys::{NT_SUCCESS, STATUS_BUFFER_OVERFLOW, STATUS_SUCCESS};
 
 /// How much later than plain ones a connect is that had to be sent again: systems wait a second at least, clocks are coarse.
 const RETRANSMISSION_US: u32 = 900_000;
@@ -103,7 +103,11 @@ fn failure(target: &TargetResult) -> String {
         Phase::Verify => "comparing the echo with the payload",
         Phase::Disconnect => "ending the connection",
     };
-    format!("{what}: {}", status::meaning(target.status))
+    let hint = match (target.phase, target.status) {
+        (Phase::Connect, STATUS_BUFFER_OVERFLOW) => "; a connect takes at most 65,535 bytes",
+        _ => "",
+    };
+    format!("{what}: {}{hint}", status::meaning(target.status))
 }
 
 fn fell_back(tries: &[Try]) -> Option<String> {

@@ -1,5 +1,5 @@
 //! The table of the verifier's rules. Whoever adds a check adds one line here, calls
-//! [`violation`](crate::verifier::violation) with it, and adds a mutant driver to `tests/verifier.rs` that trips it: the
+//! [`violation`](crate::verifier::violation) with it, and adds a mutant driver to `tests/verifier/main.rs` that trips it: the
 //! test fails while a rule has no mutant.
 
 /// One rule that a driver can break.

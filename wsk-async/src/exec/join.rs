@@ -1,6 +1,6 @@
 //! [`JoinHandle`], which gives a task's output, and [`Abort`], which only cancels it.
 
-use super::task::{COMPLETE, Header, Heap, JOIN, JOINW, OUT, REFERENCE, reap, take_output};
+use super::task::{COMPLETE, Header, JOIN, JOINW, OUT, REFERENCE, Task, reap, take_output};
 use super::waker::TaskRef;
 use crate::atomic::{Cell, Ordering, seeded};
 use crate::status::{NtStatus, Result};
@@ -116,7 +116,7 @@ unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
     // SAFETY: the slot is the handle's unless JOINW is set or the task is complete; with JOINW both sides only read it.
     unsafe {
         let word = &(*task.as_ptr()).word;
-        let slot = &(*task.as_ptr().cast::<Heap>()).joiner;
+        let slot = &(*task.as_ptr().cast::<Task>()).joiner;
         let mut old = word.load(Ordering::Acquire);
         if old & COMPLETE == 0 && old & JOINW != 0 {
             if slot.with(|slot| (*slot).assume_init_ref().will_wake(waker)) {
@@ -168,7 +168,7 @@ unsafe fn release(task: NonNull<Header>, taken: bool) {
     // SAFETY: the handle's reference until the exchange; after it nothing is touched.
     unsafe {
         let word = &(*task.as_ptr()).word;
-        let slot = &(*task.as_ptr().cast::<Heap>()).joiner;
+        let slot = &(*task.as_ptr().cast::<Task>()).joiner;
         let mut old = word.load(Ordering::Acquire);
         loop {
             let mut new = old - JOIN - REFERENCE;

@@ -1,7 +1,7 @@
 //! The run queue, the list of all tasks, and the drain: the part of an executor that its tasks point to.
 
 use super::pump::{DpcPump, Drive, Pump, ThreadPump};
-use super::task::{Header, Heap, VTable};
+use super::task::{Header, Task, VTable, no_content};
 use crate::atomic::{AtomicPtr, AtomicUsize, Cell, Ordering, polls, seeded};
 use crate::irql;
 use crate::status::{NtStatus, Result};
@@ -74,9 +74,9 @@ pub(super) struct Core {
     stopping: Cell<bool>,
     /// Tasks in memory.
     live: Cell<usize>,
-    all: Cell<*const Heap>,
+    all: Cell<*const Task>,
     /// While stopping: the next task to cancel.
-    cursor: Cell<*const Heap>,
+    cursor: Cell<*const Task>,
     /// `stop` is a wake of this entry, so that cancelling runs in the owner's context.
     control: Header,
     /// Ticks of the performance counter that a drain may take.
@@ -110,9 +110,6 @@ unsafe fn control(task: NonNull<Header>, _: &mut Context<'_>) -> bool {
     unsafe { Header::core(task).control_turn() };
     false
 }
-
-/// The control entry is never cancelled and has no content.
-unsafe fn no_content(_: NonNull<Header>) {}
 
 impl Core {
     /// Makes one that does not know its address yet: [`Core::settle`] follows.
@@ -161,12 +158,7 @@ impl Core {
     fn wake_control(&self) {
         let control = NonNull::from(&self.control);
         // SAFETY: the entry is part of the core, so it needs no reference.
-        unsafe {
-            match self.drive {
-                Drive::Dpc(_) => Header::wake::<DpcPump>(control),
-                Drive::Thread(_) => Header::wake::<ThreadPump>(control),
-            }
-        }
+        unsafe { Header::wake_any(control) };
     }
 
     /// Whether the pump is a DPC; else it is a thread.
@@ -385,7 +377,7 @@ impl Core {
     ///
     /// # Safety
     /// In the owner's context; the task is new.
-    pub(super) unsafe fn adopt(&self, task: NonNull<Heap>) {
+    pub(super) unsafe fn adopt(&self, task: NonNull<Task>) {
         let first = self.all.get();
         // SAFETY: tasks in the list are alive.
         unsafe {
@@ -402,7 +394,7 @@ impl Core {
     ///
     /// # Safety
     /// In the owner's context; the task is in the list.
-    pub(super) unsafe fn forget(&self, task: NonNull<Heap>) {
+    pub(super) unsafe fn forget(&self, task: NonNull<Task>) {
         // SAFETY: neighbours in the list are alive.
         unsafe {
             let (previous, next) = ((*task.as_ptr()).previous.get(), (*task.as_ptr()).next.get());

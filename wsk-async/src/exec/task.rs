@@ -1,10 +1,13 @@
 //! The task: its state word, its header, and what the executor does with it from spawn to reap.
 //!
+//! A task lives in memory of its own, from spawn to reap, or in a `static` ([`TaskStorage`](super::TaskStorage)), where it
+//! runs again and again. Both are the same to the executor, up to the reap.
+//!
 //! Everything here that touches a future or an output runs in the executor's own context (invariant I13).
 
 use super::pump::Pump;
 use super::queue::Core;
-use crate::atomic::{AtomicUsize, Cell, Ordering, fence, seeded};
+use crate::atomic::{AtomicUsize, Cell, Ordering, const_fn, fence, seeded};
 use crate::irql::Level;
 use crate::mem;
 use crate::status::Result;
@@ -29,6 +32,12 @@ pub(super) const JOINW: usize = 16;
 pub(super) const OUT: usize = 32;
 /// Spawned from elsewhere: not yet in the list of all tasks.
 pub(super) const NEW: usize = 64;
+/// The task is in a `static` and not idle. Nobody counts its wakers, and it has no join handle: its only reference is the
+/// executor's.
+pub(super) const STATIC: usize = 128;
+/// The whole word of a static task that may be spawned. QUEUED is in it, so a waker of an earlier run does nothing; in
+/// particular it does not look for the executor, which may be gone.
+pub(super) const IDLE: usize = COMPLETE | QUEUED;
 /// One reference; they are counted in the bits from here up. One belongs to the executor (until COMPLETE, then to the queue
 /// entry if there is one), one to the join handle, one to each waker and each abort handle.
 pub(super) const REFERENCE: usize = 256;
@@ -39,10 +48,16 @@ pub(super) const REFERENCE: usize = 256;
 ///   spawn              T2 run               T3 complete / T4 cancelled
 ///  [QUEUED] ----------> [ - ] --- T1 wake --> [QUEUED] ...   [COMPLETE|QUEUED] --- last reference ---> T7, reap
 ///    in the queue      polled or resting      in the queue      QUEUED is stuck: a wake is one RMW and nothing else
+///
+///  the same, static; IDLE is COMPLETE|QUEUED and no more:
+///         T0 spawn                         T3 / T4                             T8 reap
+///  [IDLE] ---------> [QUEUED|STATIC] ... [STATIC] ---> [COMPLETE|QUEUED|STATIC] ---> [IDLE]
+///                                                        perhaps once more in the queue (T6)
 /// ```
 ///
 /// | # | transition | function |
 /// |---|---|---|
+/// | T0 | spawn of a static task: IDLE to QUEUED; whoever did it fills the storage | [`TaskStorage`](super::TaskStorage) |
 /// | T1 | wake by reference: set QUEUED; whoever set it enqueues | [`Header::wake`] |
 /// | T1v | wake by value: the same, and one reference less, in one exchange | [`Header::wake_by_value`] |
 /// | T2 | a pop clears QUEUED, *before* the poll | [`Header::run`] |
@@ -51,6 +66,7 @@ pub(super) const REFERENCE: usize = 256;
 /// | T5 | abort: set CANCELLED and QUEUED; whoever set QUEUED enqueues | [`Header::abort`] |
 /// | T6 | a pop of a complete task: make QUEUED stick again, drop the entry's reference | [`revisit`] |
 /// | T7 | the last reference is dropped: hand the task back to the executor, through its queue | [`Header::drop_reference`] |
+/// | T8 | nothing refers to the task: its memory is freed, or a static task is IDLE | [`reap`] |
 ///
 /// There is no bit for "running": an executor has one drain at a time, so nobody else can be polling (invariant I11).
 /// Only the executor frees, so it may touch a task after it gave its own reference up, until it pops or reaps it.
@@ -61,7 +77,7 @@ pub(super) struct Header {
     pub(super) link: Cell<*const Header>,
     /// What is in the task: the closure, then the future. Only the executor reads it.
     vtable: Cell<&'static VTable>,
-    /// The executor. It outlives its tasks: it closes only when none is left.
+    /// The executor. It outlives its tasks: it closes only when none is left. That of an idle static task may be gone.
     core: Cell<*const Core>,
 }
 
@@ -78,14 +94,25 @@ pub(super) struct VTable {
     pub(super) drop_output: unsafe fn(NonNull<Header>),
 }
 
+/// Drops nothing, where there is nothing to drop.
+pub(super) unsafe fn no_content(_: NonNull<Header>) {}
+
 impl Header {
-    pub(super) fn new(word: usize, vtable: &'static VTable, core: *const Core) -> Self {
-        Self { word: AtomicUsize::new(word), link: Cell::new(null()), vtable: Cell::new(vtable), core: Cell::new(core) }
+    const_fn! {
+        /// Makes one.
+        pub(super) fn new(word: usize, vtable: &'static VTable, core: *const Core) -> Self {
+            Self { word: AtomicUsize::new(word), link: Cell::new(null()), vtable: Cell::new(vtable), core: Cell::new(core) }
+        }
     }
 
-    /// Sets the executor of an entry that is part of it.
+    /// Sets the executor, of an entry that is part of it or of a static task that was claimed for it.
     pub(super) fn settle(&self, core: *const Core) {
         self.core.set(core);
+    }
+
+    /// Sets what is in the task.
+    pub(super) fn hold(&self, vtable: &'static VTable) {
+        self.vtable.set(vtable);
     }
 
     /// The executor.
@@ -153,10 +180,35 @@ impl Header {
     /// # Safety
     /// The caller holds a reference, or runs in the executor's context and knows the task to be linked.
     pub(super) unsafe fn abort(task: NonNull<Self>) {
-        // SAFETY: the caller's reference; then the right to enqueue.
+        // SAFETY: the caller's promise.
+        unsafe { Self::mark(task, CANCELLED | QUEUED) };
+    }
+
+    /// T1 where the pump is not known at compile time.
+    ///
+    /// # Safety
+    /// The caller holds a reference, or the header lives for ever.
+    #[inline]
+    pub(super) unsafe fn wake_any(task: NonNull<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::mark(task, QUEUED) };
+    }
+
+    /// Sets `bits`, QUEUED among them; whoever set that one enqueues.
+    ///
+    /// The executor is looked for only then: the bit was clear, so a static task is not idle, and until the entry that is made
+    /// here is popped it does not become idle, nor does its executor close. Before that it may have no executor at all.
+    ///
+    /// # Safety
+    /// As for [`Header::wake_any`], or in the executor's context for a task that is linked.
+    #[inline]
+    unsafe fn mark(task: NonNull<Self>, bits: usize) {
+        // SAFETY: the caller's promise; then the right to enqueue.
         unsafe {
-            if (*task.as_ptr()).word.fetch_or(CANCELLED | QUEUED, Ordering::AcqRel) & QUEUED == 0 {
-                Self::core(task).enqueue_any(task);
+            let word = &(*task.as_ptr()).word;
+            let early = seeded(16).then(|| Self::core(task));
+            if word.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
+                early.unwrap_or_else(|| Self::core(task)).enqueue_any(task);
             }
         }
     }
@@ -255,27 +307,43 @@ impl Header {
     }
 }
 
-/// A task in memory of its own: header, links and the joiner's slot, 64 bytes; the content follows.
+/// A task: header, links and the joiner's slot, 64 bytes; the content follows, in the same allocation or the same `static`.
 #[repr(C, align(16))]
-pub(super) struct Heap {
+pub(super) struct Task {
     pub(super) header: Header,
     /// Neighbours in the list of all tasks; only the executor touches them.
-    pub(super) previous: Cell<*const Heap>,
-    pub(super) next: Cell<*const Heap>,
-    /// The joiner's waker, while JOINW says so.
+    pub(super) previous: Cell<*const Task>,
+    pub(super) next: Cell<*const Task>,
+    /// The joiner's waker, while JOINW says so. A static task has no joiner: the slot makes its content lie where that of
+    /// every task does.
     pub(super) joiner: Cell<MaybeUninit<Waker>>,
     /// Stands for the content, whose type nobody but the vtable knows: a model checks every use of it. No bytes otherwise.
     content: Cell<()>,
 }
 
 #[cfg(not(any(loom, shuttle)))]
-const _: () = assert!(size_of::<Heap>() == 64);
+const _: () = assert!(size_of::<Task>() == 64);
 
-/// What follows [`Heap`]: the closure until the first poll, the future until it is ready, then the output. A union's fields
-/// lie at its start, and its alignment is at most that of [`Heap`], so a join handle finds the output without knowing the
+impl Task {
+    const_fn! {
+        /// Makes one that is in no list, without its content.
+        pub(super) fn new(header: Header) -> Self {
+            Self {
+                header,
+                previous: Cell::new(null()),
+                next: Cell::new(null()),
+                joiner: Cell::new(MaybeUninit::uninit()),
+                content: Cell::new(()),
+            }
+        }
+    }
+}
+
+/// What follows [`Task`]: the closure until the first poll, the future until it is ready, then the output. A union's fields
+/// lie at its start, and its alignment is at most that of [`Task`], so a join handle finds the output without knowing the
 /// future.
 #[repr(C)]
-union Content<F, Fut, T> {
+pub(super) union Content<F, Fut, T> {
     _closure: ManuallyDrop<F>,
     _future: ManuallyDrop<Fut>,
     _output: ManuallyDrop<T>,
@@ -284,19 +352,19 @@ union Content<F, Fut, T> {
 /// Where the content of a task is.
 ///
 /// # Safety
-/// `task` is the whole task's pointer, as it came from the allocation.
+/// `task` is the whole task's pointer, as it came from the allocation or the storage.
 unsafe fn content<T>(task: NonNull<Header>) -> *mut T {
-    // SAFETY: the content follows the links in the same allocation.
-    unsafe { task.as_ptr().cast::<Heap>().add(1).cast() }
+    // SAFETY: the content follows the links in the same allocation or storage.
+    unsafe { task.as_ptr().cast::<Task>().add(1).cast() }
 }
 
 /// Runs `f` on the content; a model fails if anybody else uses it meanwhile.
 ///
 /// # Safety
 /// The content is the caller's and is a `T`.
-unsafe fn with_content<T, R>(task: NonNull<Header>, f: impl FnOnce(*mut T) -> R) -> R {
+pub(super) unsafe fn with_content<T, R>(task: NonNull<Header>, f: impl FnOnce(*mut T) -> R) -> R {
     // SAFETY: the caller's promise.
-    unsafe { (*task.as_ptr().cast::<Heap>()).content.with_mut(|_| f(content(task))) }
+    unsafe { (*task.as_ptr().cast::<Task>()).content.with_mut(|_| f(content(task))) }
 }
 
 /// Allocates a task that holds its closure. It has two references, one of them the join handle's, and counts as queued.
@@ -308,22 +376,16 @@ where
     F: FnOnce(L) -> Fut,
     Fut: Future,
 {
-    const { assert!(align_of::<Content<F, Fut, Fut::Output>>() <= align_of::<Heap>()) };
-    let bytes = size_of::<Heap>() + size_of::<Content<F, Fut, Fut::Output>>();
-    let heap = mem::allocate(bytes)?.cast::<Heap>();
+    const { assert!(align_of::<Content<F, Fut, Fut::Output>>() <= align_of::<Task>()) };
+    let bytes = size_of::<Task>() + size_of::<Content<F, Fut, Fut::Output>>();
+    let task = mem::allocate(bytes)?.cast::<Task>();
     let word = word | QUEUED | JOIN | (2 * REFERENCE);
     // SAFETY: the memory is new, large enough and, as pool memory is, 16-aligned.
     unsafe {
-        heap.write(Heap {
-            header: Header::new(word, const { &closure_vtable::<L, F, Fut>() }, core),
-            previous: Cell::new(null()),
-            next: Cell::new(null()),
-            joiner: Cell::new(MaybeUninit::uninit()),
-            content: Cell::new(()),
-        });
-        with_content(heap.cast(), |place: *mut F| place.write(closure));
+        task.write(Task::new(Header::new(word, const { &closure_vtable::<L, F, Fut>() }, core)));
+        with_content(task.cast(), |place: *mut F| place.write(closure));
     }
-    Ok(heap.cast())
+    Ok(task.cast())
 }
 
 /// Takes back a task that could not be queued, and drops its closure here, in the spawner's context.
@@ -356,7 +418,7 @@ const fn future_vtable<Fut: Future>() -> VTable {
     VTable { poll: poll_future::<Fut>, drop_future: drop_content::<Fut>, drop_output: drop_content::<Fut::Output> }
 }
 
-unsafe fn drop_content<T>(task: NonNull<Header>) {
+pub(super) unsafe fn drop_content<T>(task: NonNull<Header>) {
     // SAFETY: the executor, which drops each content once.
     unsafe { with_content(task, |place: *mut T| place.drop_in_place()) };
 }
@@ -367,22 +429,23 @@ unsafe fn start<L: Level, F: FnOnce(L) -> Fut, Fut: Future>(task: NonNull<Header
     // SAFETY: the executor polls, and the content is the closure until now.
     unsafe {
         build::<L, F, Fut>(task);
+        (*task.as_ptr()).hold(const { &future_vtable::<Fut>() });
         poll_future::<Fut>(task, cx)
     }
 }
 
 /// Replaces the closure by the future it makes. Out of line, so that the stack it takes is free again during the poll.
 #[inline(never)]
-unsafe fn build<L: Level, F: FnOnce(L) -> Fut, Fut: Future>(task: NonNull<Header>) {
+pub(super) unsafe fn build<L: Level, F: FnOnce(L) -> Fut, Fut: Future>(task: NonNull<Header>) {
     // SAFETY: as for `start`. The executor runs at its level, and the closure is its code from here on.
     unsafe {
         let closure = with_content(task, |place: *mut F| place.read());
         with_content(task, |place: *mut Fut| place.write(closure(L::token())));
-        (*task.as_ptr()).vtable.set(const { &future_vtable::<Fut>() });
     }
 }
 
-unsafe fn poll_future<Fut: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+/// Polls the future; if it is ready, replaces it by its output.
+pub(super) unsafe fn poll_future<Fut: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
     // SAFETY: the executor polls, the content is the future, and it never moves until it is dropped.
     unsafe {
         with_content(task, |place: *mut Fut| match Pin::new_unchecked(&mut *place).poll(cx) {
@@ -426,11 +489,11 @@ unsafe fn complete(core: &Core, task: NonNull<Header>, has_output: bool) {
         }
         if old & JOINW != 0 {
             // A read, not a take: the handle may be comparing it.
-            let joiner = (*task.as_ptr().cast::<Heap>()).joiner.with(|slot| (*slot).assume_init_read());
+            let joiner = (*task.as_ptr().cast::<Task>()).joiner.with(|slot| (*slot).assume_init_read());
             // Last: the join handle may go now, and the task with it.
             joiner.wake();
         } else if old & QUEUED == 0 && old < 2 * REFERENCE {
-            reap(core, task, old & OUT);
+            reap(core, task, old);
         }
     }
 }
@@ -458,7 +521,7 @@ unsafe fn revisit(core: &Core, task: NonNull<Header>, old: usize) {
     }
 }
 
-/// Frees a complete task without references; `word` says whether an output is left in it.
+/// T8: ends a complete task without references; `word` says whether an output is left in it, and whether it is static.
 ///
 /// # Safety
 /// In the executor's context; nobody else refers to the task.
@@ -466,7 +529,13 @@ pub(super) unsafe fn reap(core: &Core, task: NonNull<Header>, word: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         core.forget(task.cast());
-        if word & OUT != 0 {
+        if word & (OUT | STATIC) != 0 {
+            if word & STATIC != 0 {
+                // Release: whoever claims the storage comes after all of this run. From here on the task is not ours. A store
+                // would do, since wakers change nothing in this word, but loom lets their RMWs stand on both sides of one.
+                (*task.as_ptr()).word.fetch_and(IDLE, Ordering::Release);
+                return core.after_reap();
+            }
             ((*task.as_ptr()).vtable.get().drop_output)(task);
         }
         mem::free(task.as_ptr().cast());

@@ -1,7 +1,8 @@
 //! Wakers of tasks, and [`TaskRef`], the form in which an operation block keeps one: a single word.
 //!
 //! A waker is a task's pointer and one reference. There is one table per kind of pump, so that the test for the local list
-//! is compiled for it.
+//! is compiled for it. Wakers of static tasks have a table of their own: they own no reference, and may be used after the
+//! run, and the executor, that they were made in.
 
 use super::pump::{DpcPump, Pump, ThreadPump};
 use super::task::Header;
@@ -12,6 +13,21 @@ use core::task::{RawWaker, RawWakerVTable, Waker};
 pub(super) static DPC: RawWakerVTable = table::<DpcPump>();
 /// Wakers of tasks that a thread polls.
 pub(super) static THREAD: RawWakerVTable = table::<ThreadPump>();
+
+/// Wakers of static tasks, whatever polls them: a later run may be on another executor than the one that made the waker.
+static STATIC: RawWakerVTable =
+    RawWakerVTable::new(|task| RawWaker::new(task, &STATIC), wake_static, wake_static, |_| ());
+
+/// The waker of a static task.
+pub(super) fn of_static(task: NonNull<Header>) -> Waker {
+    // SAFETY: the table asks for no more than a header that lives for ever.
+    unsafe { Waker::new(task.as_ptr().cast_const().cast(), &STATIC) }
+}
+
+unsafe fn wake_static(data: *const ()) {
+    // SAFETY: the header lives for ever.
+    unsafe { Header::wake_any(task(data)) };
+}
 
 const fn table<P: Pump>() -> RawWakerVTable {
     RawWakerVTable::new(clone::<P>, wake::<P>, wake_by_ref::<P>, drop::<P>)
@@ -48,7 +64,7 @@ unsafe fn drop<P: Pump>(data: *const ()) {
 pub(crate) struct TaskRef;
 
 impl TaskRef {
-    /// The task of a waker, if it is one of this crate's executors. Takes no reference.
+    /// The task of a waker, if it is one of this crate's executors and counts its wakers. Takes no reference.
     #[inline]
     pub(crate) fn borrow_from(waker: &Waker) -> Option<NonNull<()>> {
         if eq(waker.vtable(), &DPC) || eq(waker.vtable(), &THREAD) {

@@ -13,7 +13,8 @@ use core::ptr::{NonNull, null_mut};
 const LENT: usize = 1;
 
 /// Recycles one operation block for one kind of request; a second request at the same time takes a block of its own.
-/// Owned by what the requests are made on, a socket for example, and dropped with it.
+/// Owned by what the requests are made on, a socket for example, and dropped with it. IRQL: <= DISPATCH_LEVEL, also for the
+/// drop.
 ///
 /// ```text
 ///   (null) -- take: allocate, CAS --> (block + LENT) <-- take: CAS -------- (block)

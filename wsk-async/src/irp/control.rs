@@ -9,7 +9,8 @@ use wsk_sys::{
 };
 
 /// A control code of `METHOD_BUFFERED` to a device object. The filled part of the buffer is the input, its whole capacity
-/// the room for output; it comes back filled with the output, and on an error empty. WDK page: IRP_MJ_DEVICE_CONTROL.
+/// the room for output; it comes back filled with the output, and on an error empty. IRQL: <= DISPATCH_LEVEL, if the device
+/// below takes that. WDK page: IRP_MJ_DEVICE_CONTROL.
 pub struct DeviceControl {
     device: *mut DEVICE_OBJECT,
     major: u8,

@@ -54,7 +54,8 @@ struct Links {
     swept: bool,
 }
 
-/// The requests of a device that are being served, so that those on a file end when its last handle is closed.
+/// The requests of a device that are being served, so that those on a file end when its last handle is closed. IRQL: <=
+/// DISPATCH_LEVEL.
 pub struct Requests(SpinLock<Option<NonNull<()>>>);
 
 // SAFETY: the list and its links are reached with the lock held only; what it points to is shared memory.
@@ -153,7 +154,7 @@ unsafe impl Send for State {}
 unsafe impl Sync for State {}
 
 /// An IRP that this driver has pended and will complete. Dropping it completes it with STATUS_CANCELLED, or with
-/// STATUS_INSUFFICIENT_RESOURCES as long as nobody has begun to serve it ([`IncomingIrp::serve`]).
+/// STATUS_INSUFFICIENT_RESOURCES as long as nobody has begun to serve it ([`IncomingIrp::serve`]). IRQL: <= DISPATCH_LEVEL, also for the drop.
 pub struct IncomingIrp {
     state: Option<Shared<State>>,
     /// Status for a drop.

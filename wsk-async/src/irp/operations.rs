@@ -18,7 +18,7 @@ const CLOSING: usize = 1;
 /// One operation block.
 const ONE: usize = 2;
 
-/// Counts the operation blocks of a driver, so that its unload can wait for them.
+/// Counts the operation blocks of a driver, so that its unload can wait for them. IRQL: <= DISPATCH_LEVEL, but for the wait.
 ///
 /// Blocks are counted, not operations: in the steady state blocks are recycled and the count is not touched.
 ///
@@ -101,7 +101,7 @@ impl Operations {
 ///
 /// It also keeps, until the last block and the last cache that were made from it are gone, the blocks of requests whose IRP
 /// the provider dropped (invariant I4): for a socket, that is when its close has completed and no provider can use an IRP
-/// of it any more.
+/// of it any more. IRQL: <= DISPATCH_LEVEL.
 pub struct Origin(Shared<Scope>);
 
 struct Scope {

@@ -44,7 +44,8 @@ pub struct Registration {
 #[derive(Clone)]
 pub struct Wsk(Shared<Inner>);
 
-/// The captured provider: makes sockets and resolves names. It is released with the last clone. Sockets may outlive it.
+/// The captured provider: makes sockets and resolves names. It is released with the last clone, at IRQL <= DISPATCH_LEVEL.
+/// Sockets may outlive it.
 #[derive(Clone)]
 pub struct Provider(Shared<Capture>);
 

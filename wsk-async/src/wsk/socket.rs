@@ -55,7 +55,9 @@ impl ConnectionSocket {
         self.set_option(IPPROTO_TCP, TCP_FASTOPEN, u32::from(on)).await.map(drop)
     }
 
-    /// Whether TCP Fast Open is on.
+    /// Whether TCP Fast Open is on. WDK page: WskControlSocket.
+    ///
+    /// Errors: as [`ConnectionSocket::set_option`].
     pub async fn fast_open(&self) -> Result<bool> {
         self.option(IPPROTO_TCP, TCP_FASTOPEN).await.map(|value| value != 0)
     }
@@ -145,7 +147,7 @@ impl ConnectionSocket {
 
     /// Closes the socket and waits until the provider has let go of it. Dropping the future, or the socket, closes it all
     /// the same. The connection is reset unless both directions are finished: [`ConnectionSocket::disconnect`], and receive
-    /// until the end, first. WDK page: WskCloseSocket.
+    /// until the end, first. An error is no reason to do anything: the socket is gone. WDK page: WskCloseSocket.
     pub async fn close(mut self) -> Result<()> {
         let raw = self.raw;
         match self.close.take() {

@@ -3,10 +3,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use wsk_async::device::Ioctl;
 use wsk_async::driver::{Driver, System};
-use wsk_async::irql::Passive;
+use wsk_async::irql::{self, Level, Passive};
 use wsk_async::status::{NtStatus, Result};
 use wsk_async::sys::{DRIVER_OBJECT, NTSTATUS, PDRIVER_INITIALIZE, UNICODE_STRING};
 
@@ -95,4 +96,29 @@ pub(crate) fn on_stage_by(
 pub(crate) fn run(scenario: impl Scenario + 'static) -> Result<String> {
     let kernel = ntsim::Kernel::builder().processors(2).start();
     run_on(&kernel, scenario)
+}
+
+/// Counts those that are alive, and checks that each goes at the level `L`.
+#[allow(dead_code)]
+pub(crate) struct Alive<L: Level>(Arc<AtomicUsize>, std::marker::PhantomData<fn(L)>);
+
+impl<L: Level> Alive<L> {
+    #[allow(dead_code)]
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone(), std::marker::PhantomData)
+    }
+}
+
+impl<L: Level> Drop for Alive<L> {
+    fn drop(&mut self) {
+        assert_eq!(irql::current(), L::IRQL, "a destructor ran at another level");
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many are alive; or what else a test counts so.
+#[allow(dead_code)]
+pub(crate) fn alive(count: &Arc<AtomicUsize>) -> usize {
+    count.load(Ordering::Relaxed)
 }

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
 use std::{
     ffi::OsString,
     format, fs,
+    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     string::{String, ToString},
@@ -90,10 +91,13 @@ fn wrong(message: impl ToString) -> clap::Error {
 }
 
 fn read_payload(path: &Path) -> Result<Vec<u8>, clap::Error> {
-    let payload = fs::read(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    let mut payload = Vec::new();
+    // One byte more than there may be says that there are too many; a device without an end is not read to its end.
+    let read = fs::File::open(path).and_then(|file| file.take(MAX_PAYLOAD as u64 + 1).read_to_end(&mut payload));
+    read.map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     match payload.len() {
         0 => Err(wrong(format!("{} is empty: without data there is nothing to put into a SYN", path.display()))),
-        len if len > MAX_PAYLOAD => Err(wrong(format!("{}: {len} bytes are more than {MAX_PAYLOAD}", path.display()))),
+        len if len > MAX_PAYLOAD => Err(wrong(format!("{} has more than {MAX_PAYLOAD} bytes", path.display()))),
         _ => Ok(payload),
     }
 }

@@ -23,11 +23,11 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "malformed_requests", network: Network::Host, run: malformed_requests },
     Scenario { name: "other_control_codes", network: Network::Host, run: other_control_codes },
     Scenario { name: "system_without_connect_ex", network: Network::Private(3), run: system_without_connect_ex },
-    Scenario { name: "cancelled_mid_connect", network: Network::Host, run: cancelled_mid_connect },
-    Scenario { name: "closed_mid_connect", network: Network::Host, run: closed_mid_connect },
+    Scenario { name: "cancelled_mid_connect", network: Network::Private(3), run: cancelled_mid_connect },
+    Scenario { name: "closed_mid_connect", network: Network::Private(3), run: closed_mid_connect },
     Scenario { name: "memory_stays_level", network: Network::Host, run: memory_stays_level },
     Scenario { name: "every_allocation_may_fail", network: Network::Host, run: every_allocation_may_fail },
-    Scenario { name: "load_probe_unload", network: Network::Private(3), run: load_probe_unload },
+    Scenario { name: "load_probe_unload", network: Network::Host, run: load_probe_unload },
 ];
 
 /// How often what must never leave anything behind is done: fewer times where somebody waits for the result.

@@ -23,11 +23,11 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
     Scenario { name: "payload_from_a_file", network: Network::Host, run: payload_from_a_file },
     Scenario { name: "payload_too_long", network: Network::Host, run: payload_too_long },
     Scenario { name: "bad_targets_leave_the_others_alone", network: Network::Private(3), run: bad_targets },
-    Scenario { name: "targets_run_concurrently", network: Network::Host, run: targets_run_concurrently },
+    Scenario { name: "targets_run_concurrently", network: Network::Private(3), run: targets_run_concurrently },
     Scenario { name: "syn_with_data_dropped", network: Network::Private(3), run: syn_with_data_dropped },
     Scenario { name: "foreign_server", network: Network::Host, run: foreign_server },
     Scenario { name: "serve", network: Network::Private(3), run: serve },
-    Scenario { name: "progress_line", network: Network::Host, run: progress_line },
+    Scenario { name: "progress_line", network: Network::Private(3), run: progress_line },
     Scenario { name: "usage_errors", network: Network::Host, run: usage_errors },
 ];
 
@@ -140,7 +140,10 @@ fn payload_too_long() {
     let (server, record) = recorded_server();
     let rows = probe(1, &["--bytes", "65536", &local(server.address().port())]);
     assert_eq!((&rows[0]["verdict"], &rows[0]["status"]), (&"failed".into(), &"STATUS_BUFFER_OVERFLOW".into()));
-    assert_eq!(rows[0]["message"], "connecting: the data did not fit into the buffer");
+    assert_eq!(
+        rows[0]["message"],
+        "connecting: the data did not fit into the buffer; a connect takes at most 65,535 bytes"
+    );
     record_of(server, record, 0);
 }
 

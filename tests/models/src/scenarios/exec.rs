@@ -1,6 +1,6 @@
 //! Scenarios of the executors: task, join, queue, pump and shutdown.
 
-use super::probe::{Foreign, OUTPUT, Probe};
+use super::probe::{Foreign, OUTPUT, Probe, Storage};
 use super::{Bug, Scenario};
 use crate::kernel::{At, Boot, boot, elsewhere, finish, interrupts, passive, spawn, with_world};
 use crate::tool::{explore, quiet};
@@ -29,6 +29,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the same, stopped on its own processor, one remote wake",
         body: dpc_local_shutdown,
     },
+    Scenario { name: "S10", about: "a static task woken while it completes, then run again", body: static_again },
+    Scenario {
+        name: "S10m",
+        about: "a static task's waker while its executor closes; then another",
+        body: static_moves,
+    },
 ];
 
 pub(crate) const BUGS: &[Bug] = &[
@@ -46,6 +52,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug { number: 13, about: "joiner's slot read after the reference is gone", scenario: "S3", search: "loom-2" },
     Bug { number: 14, about: "QUEUED not made to stick again", scenario: "S8", search: "pct-3" },
     Bug { number: 15, about: "PASSIVE code takes the processor's local path", scenario: "S7", search: "loom-2" },
+    Bug { number: 16, about: "a wake looks for the executor first", scenario: "S10m", search: "pct-3" },
+    Bug { number: 17, about: "a static task spawned again before its reap", scenario: "S10", search: "pct-3" },
     Bug { number: 33, about: "no grace period before the flush", scenario: "S9l", search: "pct-3" },
     Bug { number: 34, about: "no flush after the grace period", scenario: "S9l", search: "pct-3" },
 ];
@@ -358,5 +366,69 @@ fn dpc_local_shutdown() {
     probe.assert_gone();
     quiet();
     thread.join().expect("a thread");
+    finish();
+}
+
+/// The storage of a task that is over, or about to be, while wakers of it are in use. The second run ends by itself. While
+/// the first one is not over it is refused, and then tried again until it is not.
+fn static_again() {
+    boot(Boot::threads());
+    let executor = PassiveExecutor::start(&passive()).expect("an executor");
+    let (storage, first, second) = (Storage::new(), Probe::new(1), Probe::new(0));
+    first.settle_static(&executor.spawner(), &storage, 2);
+    let waker = first.waker();
+    explore();
+    let thread = {
+        let (probe, waker) = (first.clone(), first.waker());
+        spawn(At::passive(1), move || {
+            probe.set(0);
+            waker.wake_by_ref();
+            waker.wake();
+        })
+    };
+    waker.wake();
+    first.done.wait();
+    let mut result = second.spawn_static(&executor.spawner(), &storage, 0);
+    thread.join().expect("a thread");
+    quiet();
+    while let Err(error) = result {
+        assert_eq!(error, NtStatus::DEVICE_BUSY);
+        crate::tool::thread::yield_now();
+        result = second.spawn_static(&executor.spawner(), &storage, 0);
+    }
+    second.done.wait();
+    drop(executor);
+    first.assert_gone();
+    second.assert_gone();
+    finish();
+}
+
+/// Nobody counts the waker, so the executor closes, and its memory goes, while the waker is in use. In the second run it is
+/// a poll too many.
+fn static_moves() {
+    boot(Boot::threads());
+    let home = PassiveExecutor::start(&passive()).expect("an executor");
+    let next = PassiveExecutor::start(&passive()).expect("an executor");
+    let (storage, first, second) = (Storage::new(), Probe::new(1), Probe::new(1));
+    first.settle_static(&home.spawner(), &storage, 1);
+    explore();
+    let thread = {
+        let waker = first.waker();
+        spawn(At::passive(1), move || {
+            waker.wake_by_ref();
+            waker.wake();
+        })
+    };
+    drop(home);
+    first.assert_gone();
+    second.spawn_static(&next.spawner(), &storage, 1).expect("an idle storage");
+    thread.join().expect("a thread");
+    quiet();
+    second.wait_for_wakers(1);
+    second.set(0);
+    second.waker().wake();
+    second.done.wait();
+    drop(next);
+    second.assert_gone();
     finish();
 }

@@ -2,13 +2,13 @@
 
 use crate::kernel;
 use crate::tool::{Carried, Event, Plain, atomic::AtomicBool};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
-use wsk_async::exec::{JoinHandle, Spawner};
+use wsk_async::exec::{JoinHandle, Spawner, TaskStorage};
 use wsk_async::irql::Level;
 
 /// What a probe's output is.
@@ -59,11 +59,37 @@ impl Probe {
     /// Spawns the task and lets it come to rest; its wakers can be taken then. In a quiet part.
     pub(crate) fn settle<L: Level>(self: &Rc<Self>, on: &Spawner<L>, wakers: usize) -> JoinHandle<Output> {
         let handle = self.spawn(on, wakers).expect("a running executor");
+        self.wait_for_wakers(wakers);
+        kernel::settle();
+        handle
+    }
+
+    /// Spawns the task in a storage.
+    pub(crate) fn spawn_static<L: Level>(
+        self: &Rc<Self>,
+        on: &Spawner<L>,
+        storage: &Storage,
+        wakers: usize,
+    ) -> wsk_async::status::Result<()> {
+        let future = Carried::new(Watch { probe: Life::new(self), wakers });
+        on.spawn_static(storage.forever(), move |_| {
+            let future = future.into_inner();
+            async move { drop(future.await) }
+        })
+    }
+
+    /// As [`Probe::settle`], in a storage.
+    pub(crate) fn settle_static<L: Level>(self: &Rc<Self>, on: &Spawner<L>, storage: &Storage, wakers: usize) {
+        self.spawn_static(on, storage, wakers).expect("a running executor and an idle storage");
+        self.wait_for_wakers(wakers);
+        kernel::settle();
+    }
+
+    /// Returns when the first poll has left that many wakers. In a quiet part.
+    pub(crate) fn wait_for_wakers(&self, wakers: usize) {
         while self.wakers.borrow().len() < wakers {
             crate::tool::thread::yield_now();
         }
-        kernel::settle();
-        handle
     }
 
     /// One of the wakers.
@@ -79,6 +105,20 @@ impl Probe {
     /// Neither future nor output is left.
     pub(crate) fn assert_gone(&self) {
         assert_eq!(self.alive.get(), 0, "a future or an output was not dropped");
+    }
+}
+
+/// Room for a probe's task, which lasts for an execution. Made anew in each: the tools want their atomics so.
+pub(crate) struct Storage(Box<UnsafeCell<TaskStorage<256>>>);
+
+impl Storage {
+    pub(crate) fn new() -> Self {
+        Self(Box::new(UnsafeCell::new(TaskStorage::new())))
+    }
+
+    fn forever(&self) -> &'static TaskStorage<256> {
+        // SAFETY: scenarios keep it until their executors and wakers are gone.
+        unsafe { &*self.0.get() }
     }
 }
 

@@ -156,7 +156,7 @@ impl TcpInfo {
 /// The connection's figures in the terms of Windows. What Linux does not keep is zero.
 pub(crate) fn tcp_info(socket: &Socket) -> Option<TCP_INFO_v0> {
     /// From Linux' states (`TCP_ESTABLISHED` is 1) to those of `TCPSTATE` (`TCPSTATE_CLOSED` is 0).
-    const STATES: [u32; 12] = [0, 4, 2, 3, 5, 6, 10, 0, 7, 9, 1, 8];
+    const STATES: [wsk_sys::TCPSTATE; 12] = [0, 4, 2, 3, 5, 6, 10, 0, 7, 9, 1, 8];
     /// `TCPI_OPT_TIMESTAMPS`.
     const TIMESTAMPS: u8 = 1;
     let info = TcpInfo::read(socket)?;

@@ -1,0 +1,82 @@
+//! Clocks: the time of day and the time since the system started. (The performance counter is in `ke`.)
+//!
+//! For whoever stamps or measures. Times are counts of 100 ns.
+
+/// A time that the system keeps up to date in the page it shares with everybody; see [`KeQuerySystemTime`].
+#[repr(C)]
+#[derive(Debug)]
+pub struct KSYSTEM_TIME {
+    /// Low part.
+    pub LowPart: u32,
+    /// High part, written before the low one changes.
+    pub High1Time: i32,
+    /// High part, written after it: while they differ, the reader tries again.
+    pub High2Time: i32,
+}
+layout!(KSYSTEM_TIME, 12 / 4, LowPart @ 0, High1Time @ 4, High2Time @ 8);
+
+/// Type of `KeQuerySystemTimePrecise` (Windows 8): the time of day to better than a microsecond. To be looked up at run time.
+/// IRQL: any. WDK page: KeQuerySystemTimePrecise.
+pub type PFN_KE_QUERY_SYSTEM_TIME_PRECISE = unsafe extern "system" fn(CurrentTime: *mut i64);
+
+// On 64-bit Windows the two routines are inline functions over the shared page; the simulator exports the same names.
+
+#[cfg(all(windows, not(feature = "sim")))]
+mod inline {
+    use super::KSYSTEM_TIME;
+
+    /// Address of the page (`KI_USER_SHARED_DATA`), the same on x64 and ARM64.
+    const SHARED: usize = 0xFFFF_F780_0000_0000;
+    const INTERRUPT_TIME: usize = SHARED + 0x8;
+    const SYSTEM_TIME: usize = SHARED + 0x14;
+
+    /// A time of the shared page.
+    #[inline(always)]
+    fn read(address: usize) -> i64 {
+        let time = core::ptr::with_exposed_provenance::<KSYSTEM_TIME>(address);
+        loop {
+            // SAFETY: the page is mapped as long as the system runs; its fields are aligned, and volatile because the
+            // system writes to them at any moment.
+            let (high, low, check) = unsafe {
+                let high = (&raw const (*time).High1Time).read_volatile();
+                let low = (&raw const (*time).LowPart).read_volatile();
+                (high, low, (&raw const (*time).High2Time).read_volatile())
+            };
+            if high == check {
+                return i64::from(high) << 32 | i64::from(low);
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// The time of day, from 1601 on, universal. It steps with the clock interrupt (1 to 16 ms) and may be set. IRQL: any.
+    /// WDK page: KeQuerySystemTime.
+    ///
+    /// # Safety
+    /// Kernel mode; `CurrentTime` is valid for a write.
+    #[inline(always)]
+    pub unsafe fn KeQuerySystemTime(CurrentTime: *mut i64) {
+        // SAFETY: the caller's promise.
+        unsafe { CurrentTime.write(read(SYSTEM_TIME)) };
+    }
+
+    /// The time since the system started. It steps with the clock interrupt and is never set. IRQL: any.
+    /// WDK page: KeQueryInterruptTime.
+    ///
+    /// # Safety
+    /// Kernel mode only.
+    #[inline(always)]
+    pub unsafe fn KeQueryInterruptTime() -> u64 {
+        read(INTERRUPT_TIME) as u64
+    }
+}
+#[cfg(all(windows, not(feature = "sim")))]
+pub use inline::*;
+
+#[cfg(not(all(windows, not(feature = "sim"))))]
+unsafe extern "system" {
+    /// The time of day, from 1601 on, universal. IRQL: any. WDK page: KeQuerySystemTime.
+    pub fn KeQuerySystemTime(CurrentTime: *mut i64);
+    /// The time since the system started. IRQL: any. WDK page: KeQueryInterruptTime.
+    pub fn KeQueryInterruptTime() -> u64;
+}
