@@ -27,15 +27,6 @@ fn a_sound_driver_passes() {
     assert_eq!(report.bytes, std::fs::metadata(&image.sys).expect("the image is there").len());
 }
 
-/// Every driver that a reader may take as a model.
-#[test]
-fn the_examples_are_sound() {
-    for package in ["first-driver", "tfo-probe"] {
-        let Some(image) = windows_rust(wine::build(package, &[])) else { return };
-        wine::check(&image).unwrap_or_else(|error| panic!("{package}: {error}"));
-    }
-}
-
 #[test]
 fn a_driver_is_the_same_bytes_each_time() {
     let Some(image) = windows_rust(wine::build("wine-fixture", &[])) else { return };
