@@ -10,9 +10,9 @@ pub(crate) mod cases {
     use core::future::poll_fn;
     use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use core::task::{Context, Poll, Waker};
-    use wsk_async::exec::{Budget, DispatchExecutor, Executor, PassiveExecutor, Spawner, yield_now};
+    use wsk_async::exec::{Budget, DispatchExecutor, Executor, PassiveExecutor, Spawner, TaskStorage, yield_now};
     use wsk_async::irql::Level;
-    use wsk_async::mem::Shared;
+    use wsk_async::mem::{Shared, live};
     use wsk_async::status::Result;
 
     /// Spawns tasks that say when they run.
@@ -111,6 +111,7 @@ pub(crate) mod cases {
     async fn a_detached_task_goes_on_and_its_output_is_dropped(test: &Test) -> Outcome {
         static ALIVE: AtomicUsize = AtomicUsize::new(0);
         static RAN: AtomicBool = AtomicBool::new(false);
+        RAN.store(false, SeqCst);
         let timers = test.system().timers.clone();
         let alive = Alive::new(&ALIVE);
         drop(test.system().dispatch.spawn(move |_| async move {
@@ -138,6 +139,57 @@ pub(crate) mod cases {
         task.abort();
         abort.ok_or(NtStatus::NOT_FOUND)?.abort();
         expect_eq!(task.await, Ok(7), "what has completed is not aborted");
+        Ok(())
+    }
+
+    #[test]
+    async fn a_static_task_is_spawned_again_and_allocates_nothing(test: &Test) -> Outcome {
+        static STORAGE: TaskStorage<64> = TaskStorage::new();
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        COUNT.store(0, SeqCst);
+        let system = test.system();
+        let before = live();
+        for round in 0..200 {
+            loop {
+                let spawned = match round % 2 {
+                    0 => system.passive.spawn_static(&STORAGE, |_| async {
+                        yield_now().await;
+                        COUNT.fetch_add(1, SeqCst);
+                    }),
+                    _ => system.dispatch.spawn_static(&STORAGE, |_| async {
+                        yield_now().await;
+                        COUNT.fetch_add(1, SeqCst);
+                    }),
+                };
+                match spawned {
+                    // The task before has not had its last turn.
+                    Err(NtStatus::DEVICE_BUSY) => yield_now().await,
+                    result => break result?,
+                }
+            }
+            while COUNT.load(SeqCst) <= round {
+                yield_now().await;
+            }
+            expect!(live() <= before);
+        }
+        Ok(())
+    }
+
+    #[test]
+    async fn a_static_task_that_runs_is_busy(test: &Test) -> Outcome {
+        static STORAGE: TaskStorage<128> = TaskStorage::new();
+        static ENDED: AtomicBool = AtomicBool::new(false);
+        ENDED.store(false, SeqCst);
+        let system = test.system();
+        let timers = system.timers.clone();
+        system.dispatch.spawn_static(&STORAGE, move |_| async move {
+            timers.sleep(MOMENT).await;
+            ENDED.store(true, SeqCst);
+        })?;
+        expect_eq!(system.passive.spawn_static(&STORAGE, |_| async {}), Err(NtStatus::DEVICE_BUSY));
+        while !ENDED.load(SeqCst) {
+            system.timers.sleep(core::time::Duration::from_millis(1)).await;
+        }
         Ok(())
     }
 
@@ -238,8 +290,11 @@ pub(crate) mod cases {
         let timers = test.system().timers.clone();
         let task = executor.spawn(move |_| async move { timers.sleep(LONG).await })?;
         let stopping = executor.stop();
+        // Until it has come to rest it does not know.
+        while stopping.live() != 1 {
+            ensure!(!stopping.wait_timeout(passive, 5), "closed, although a handle is left")?;
+        }
         expect!(!stopping.wait_timeout(passive, 20), "closed, although a handle is left");
-        expect_eq!(stopping.live(), 1);
         drop(task);
         expect!(stopping.wait_timeout(passive, 5000));
         Ok(())

@@ -3,7 +3,7 @@
 //! where each fault must be told.
 
 use kunit::host::ktap::{Report, Status};
-use kunit::host::{Host, Ntsim, Request, Runner as _, cli, run};
+use kunit::host::{Host, Listed, Ntsim, Request, Runner as _, cli, run};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
 use wine::kunit::TestDriver;
@@ -20,16 +20,39 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// A test driver in Wine, or the reason why there is none here.
-fn driver(package: &str) -> Result<TestDriver, Completion> {
-    let prepare = || Ok(TestDriver::new(Runner::prepare()?, wine::build(package, &[])?));
-    prepare().map_err(|error| match error {
+/// What came out of Wine.
+struct InWine {
+    listed: Vec<Listed>,
+    report: Report,
+}
+
+/// Runs a test driver in Wine; an error is the reason why there is no Wine here. Starting Wine's services and stopping a driver
+/// fails now and then on a machine that is very busy, for reasons of Wine's own, so either may fail once.
+fn in_wine(package: &str, request: &Request) -> Result<InWine, Completion> {
+    let missing = |error| match error {
         Error::Missing { .. } => {
             eprintln!("SKIP: {error}");
             Completion::ignored_with(error)
         }
         error => panic!("{error}"),
-    })
+    };
+    let image = wine::build(package, &[]).map_err(missing)?;
+    let attempt = || -> Result<Result<InWine, String>, Completion> {
+        let mut driver = TestDriver::new(Runner::prepare().map_err(missing)?, image.clone());
+        Ok(driver.list(request).and_then(|listed| {
+            let report = run(&mut driver, request, &mut |_| ());
+            // After a crash there is nothing to end.
+            let ended = if report.errors.is_empty() { driver.end() } else { Ok(()) };
+            ended.map(|()| InWine { listed, report }).map_err(|error| error.to_string())
+        }))
+    };
+    match attempt()? {
+        Ok(done) => Ok(done),
+        Err(error) => {
+            eprintln!("once more, since Wine failed: {error}");
+            Ok(attempt()?.unwrap_or_else(|error| panic!("{error}")))
+        }
+    }
 }
 
 /// Cases with their result and, where they were skipped, why.
@@ -43,16 +66,13 @@ fn results(report: &Report) -> Vec<(String, Status, &str)> {
 }
 
 fn side_by_side() -> Result<Completion, Failed> {
-    let mut driver = match driver("suite") {
-        Ok(driver) => driver,
+    let request = Request::with_servers();
+    let InWine { listed, report: wine } = match in_wine("suite", &request) {
+        Ok(done) => done,
         Err(ignored) => return Ok(ignored),
     };
-    let request = Request::with_servers();
-    let listed = Ntsim.list(&request)?;
-    assert_eq!(driver.list(&request)?, listed, "the same cases are listed");
+    assert_eq!(Ntsim.list(&request)?, listed, "the same cases are listed");
     let ntsim = run(&mut Ntsim, &request, &mut |_| ());
-    let wine = run(&mut driver, &request, &mut |_| ());
-    driver.end().map_err(|error| error.to_string())?;
     for (place, report) in [("ntsim", &ntsim), ("wine", &wine)] {
         assert!(report.is_success(), "in {place}:\n{}", cli::summary(report));
     }
@@ -89,13 +109,10 @@ fn word(status: Status) -> &'static str {
 }
 
 fn faults() -> Result<Completion, Failed> {
-    let mut driver = match driver("kunit-faulty") {
-        Ok(driver) => driver,
+    let InWine { report, .. } = match in_wine("kunit-faulty", &Request::new().glob("faulty").glob("late")) {
+        Ok(done) => done,
         Err(ignored) => return Ok(ignored),
     };
-    let report = run(&mut driver, &Request::new().glob("faulty").glob("late"), &mut |_| ());
-    // Wine may be gone, or about to go.
-    drop(driver);
     assert!(!report.is_success());
     let summary = cli::summary(&report);
     let statuses: Vec<_> = report.cases().map(|(_, case)| (case.name.as_str(), case.status)).collect();
