@@ -15,6 +15,7 @@ pub(crate) struct Config {
     pub(crate) processors: u32,
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
+    pub(crate) seed: u64,
     pub(crate) wsk: wsk::Config,
 }
 
@@ -44,6 +45,12 @@ impl Builder {
         self
     }
 
+    /// Seed of the choices that the kernel makes at random: faults, where completions run, how late timers are. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.config.seed = seed;
+        self
+    }
+
     /// How the WSK provider behaves; its `os_build` is the kernel's.
     pub fn wsk(mut self, config: wsk::Config) -> Builder {
         self.config.wsk = config;
@@ -69,7 +76,13 @@ impl Kernel {
     /// The default settings.
     pub fn builder() -> Builder {
         Builder {
-            config: Config { processors: 2, os_build: 19045, sink: debug::default_sink(), wsk: wsk::Config::default() },
+            config: Config {
+                processors: 2,
+                os_build: 19045,
+                sink: debug::default_sink(),
+                seed: 0,
+                wsk: wsk::Config::default(),
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The one kernel of the process. The kernel's functions are C symbols, so its state is one object behind a static
 //! pointer; [`Kernel::start`](crate::Kernel) waits for an earlier kernel to end.
 
+use crate::choice::Choices;
 use crate::cpu::Processor;
 use crate::device::Names;
 use crate::driver::{Drivers, Slot};
@@ -37,6 +38,7 @@ pub(crate) struct System {
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
+    pub(crate) choices: Choices,
     /// The cancel spin lock.
     pub(crate) cancel_lock: AtomicUsize,
     stopping: AtomicBool,
@@ -93,6 +95,7 @@ pub(crate) fn start(config: Config) {
         workers: Workers::default(),
         counters: Counters::default(),
         faults: Faults::new(),
+        choices: Choices::new(config.seed),
         cancel_lock: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
     });
