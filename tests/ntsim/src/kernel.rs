@@ -1,5 +1,6 @@
 //! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
 
+use crate::checks::Checks;
 use crate::driver::{self, Loaded};
 use crate::file::{self, File};
 use crate::pool;
@@ -16,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) checks: Checks,
     pub(crate) wsk: wsk::Config,
 }
 
@@ -51,6 +53,12 @@ impl Builder {
         self
     }
 
+    /// Limits and costs of the verifier's checks.
+    pub fn checks(mut self, checks: Checks) -> Builder {
+        self.config.checks = checks;
+        self
+    }
+
     /// How the WSK provider behaves; its `os_build` is the kernel's.
     pub fn wsk(mut self, config: wsk::Config) -> Builder {
         self.config.wsk = config;
@@ -81,6 +89,7 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                checks: Checks::default(),
                 wsk: wsk::Config::default(),
             },
         }

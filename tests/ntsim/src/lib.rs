@@ -22,10 +22,14 @@
 //! `kernel` is the host's interface and `file` its requests; `system` the one kernel of the process; `cpu` processors and
 //! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
 //! memory with `ex` the pool routines, `mdl`, `fault`; `choice` what is left open; `irp` and `complete` requests; `device` and `driver` objects, load
-//! and unload; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is
-//! particular to the host's system.
+//! and unload; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is particular to the host's system.
+//!
+//! The verifier is in `rules` and `verifier`, with what it remembers: `track` and `unwound` about threads and their stacks,
+//! `lockorder` about spin locks, `flight` and `frozen` about requests, `pages` about memory, `tasks` about executors,
+//! `watchdog` about time. `checks` are its settings.
 #![allow(non_snake_case, non_upper_case_globals)]
 
+mod checks;
 mod choice;
 mod clock;
 mod complete;
@@ -37,10 +41,14 @@ mod driver;
 mod ex;
 mod fault;
 mod file;
+mod flight;
+mod frozen;
 pub mod host;
 mod irp;
 mod kernel;
+mod lockorder;
 mod mdl;
+mod pages;
 mod poll;
 mod pool;
 mod rtl;
@@ -48,13 +56,18 @@ mod rules;
 mod spinlock;
 mod stats;
 mod system;
+mod tasks;
 mod thread;
 mod timer;
+mod track;
+mod unwound;
 mod verifier;
 mod wait;
+mod watchdog;
 mod workitem;
 pub mod wsk;
 
+pub use checks::Checks;
 pub use file::{File, Pending};
 pub use kernel::{Builder, Driver, Kernel, LoadReport};
 pub use rules::{RULES, Rule};

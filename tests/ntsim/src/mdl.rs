@@ -1,6 +1,7 @@
 //! MDLs. The simulated machine has one address space, so an MDL's pages are its buffer's own, and a page number is an
 //! address.
 
+use crate::flight::{self, What};
 use crate::pool::{self, Found, Kind, PAGE};
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
@@ -24,7 +25,10 @@ pub(crate) unsafe fn begin_transfer(mut mdl: *mut MDL) {
     while !mdl.is_null() {
         transfers(mdl).fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise.
-        mdl = unsafe { (*mdl).Next };
+        unsafe {
+            flight::begin(MmGetMdlVirtualAddress(mdl) as usize, What::Buffer, mdl as usize);
+            mdl = (*mdl).Next;
+        }
     }
 }
 
@@ -36,7 +40,10 @@ pub(crate) unsafe fn end_transfer(mut mdl: *mut MDL) {
     while !mdl.is_null() {
         transfers(mdl).fetch_sub(1, Ordering::Release);
         // SAFETY: the caller's promise.
-        mdl = unsafe { (*mdl).Next };
+        unsafe {
+            flight::end(MmGetMdlVirtualAddress(mdl) as usize, What::Buffer, mdl as usize);
+            mdl = (*mdl).Next;
+        }
     }
 }
 

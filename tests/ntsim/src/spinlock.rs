@@ -1,9 +1,10 @@
 //! Spin locks. A held lock's word names its owner, so that misuse is told from contention.
 
-use crate::cpu::{self, Processor};
+use crate::cpu::{self, Processor, current};
+use crate::lockorder::{self, Way};
 use crate::rules;
 use crate::system::system;
-use crate::verifier::{Call, require_irql, require_irql_between, violation};
+use crate::verifier::{self, Call, require_irql, require_irql_between, uninitialized, violation};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wsk_sys::*;
@@ -17,9 +18,13 @@ const SPINS: u32 = 100;
 ///
 /// # Safety
 /// `lock` is valid and was initialized.
-pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK) {
+pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK, way: Way) {
     let processor = cpu::processor();
     let mine = HELD | processor.index as usize;
+    verifier::check_lock_memory(lock as usize);
+    if system().checks.costly {
+        lockorder::check(lock as usize, way, processor.held());
+    }
     // SAFETY: the caller's promise.
     let word = unsafe { AtomicUsize::from_ptr(lock) };
     let mut spins = 0;
@@ -31,7 +36,7 @@ pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK) {
             );
         }
         if owner != 0 && owner & !0xFF != HELD {
-            violation(&rules::UNINITIALIZED, format_args!("the spin lock at {lock:p} holds {owner:#x}"));
+            uninitialized(lock as usize, format_args!("the spin lock at {lock:p} holds {owner:#x}"));
         }
         // A host with fewer processors than the simulated machine may have put the owner to sleep.
         spins += 1;
@@ -68,14 +73,15 @@ pub(crate) unsafe fn release(lock: *mut KSPIN_LOCK) {
 ///
 /// # Safety
 /// `lock` is valid and was initialized.
-pub(crate) unsafe fn acquire_raise(lock: *mut KSPIN_LOCK) -> KIRQL {
+pub(crate) unsafe fn acquire_raise(lock: *mut KSPIN_LOCK, way: Way) -> KIRQL {
     let old = cpu::irql();
     if old > DISPATCH_LEVEL {
         violation(&rules::LOCK_ABOVE_DISPATCH, format_args!("the spin lock at {lock:p} is acquired at IRQL {old}"));
     }
+    current().track.note_raise(old);
     cpu::raise(DISPATCH_LEVEL);
     // SAFETY: the caller's promise.
-    unsafe { acquire(lock) };
+    unsafe { acquire(lock, way) };
     old
 }
 
@@ -92,6 +98,7 @@ pub(crate) unsafe fn release_lower(lock: *mut KSPIN_LOCK, irql: KIRQL) {
     }
     // SAFETY: the caller's promise.
     unsafe { release(lock) };
+    current().track.note_lower(irql, "the release of a spin lock");
     cpu::lower(irql);
 }
 
@@ -108,7 +115,7 @@ pub(crate) fn check_range(range: &Range<usize>, what: &str) {
 pub(crate) unsafe extern "system" fn KeAcquireSpinLockRaiseToDpc(SpinLock: *mut KSPIN_LOCK) -> KIRQL {
     let _call = Call::begin("KeAcquireSpinLockRaiseToDpc");
     // SAFETY: the caller's promise.
-    unsafe { acquire_raise(SpinLock) }
+    unsafe { acquire_raise(SpinLock, Way::Plain) }
 }
 
 /// # Safety
@@ -141,7 +148,7 @@ fn at_dpc_level(name: &'static str, lock: *mut KSPIN_LOCK) -> Call {
 pub(crate) unsafe extern "system" fn KeAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK) {
     let _call = at_dpc_level("KeAcquireSpinLockAtDpcLevel", SpinLock);
     // SAFETY: the caller's promise.
-    unsafe { acquire(SpinLock) };
+    unsafe { acquire(SpinLock, Way::Plain) };
 }
 
 /// # Safety
@@ -159,7 +166,7 @@ pub(crate) unsafe extern "system" fn KeReleaseSpinLockFromDpcLevel(SpinLock: *mu
 pub(crate) unsafe extern "system" fn IoAcquireCancelSpinLock(Irql: *mut KIRQL) {
     let _call = require_irql("IoAcquireCancelSpinLock", DISPATCH_LEVEL);
     // SAFETY: the caller's promise; the lock is the kernel's.
-    unsafe { Irql.write(acquire_raise(system().cancel_lock.as_ptr())) };
+    unsafe { Irql.write(acquire_raise(system().cancel_lock.as_ptr(), Way::Plain)) };
 }
 
 /// # Safety

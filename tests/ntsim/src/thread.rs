@@ -227,6 +227,7 @@ fn run_driver_thread(object: ThreadRef, processor: u32, driver: Slot, start: Sta
     let stack = DefaultStack::new(STACK_BYTES).expect("the host has memory for a stack");
     let mut body = Coroutine::<(), NTSTATUS, (), _>::with_stack(stack, move |yielder, ()| {
         YIELDER.set(yielder);
+        current().track.begin_stack();
         let Start { routine, context } = start;
         // SAFETY: the driver's routine, called as its type says.
         unsafe { routine(context) };

@@ -6,8 +6,8 @@
 
 use crate::system::system;
 use crate::timer::TIMER_TYPE;
-use crate::verifier::{Call, require_irql, violation};
-use crate::{clock, cpu, rules};
+use crate::verifier::{self, Call, require_irql, uninitialized, violation};
+use crate::{clock, cpu, rules, unwound, watchdog};
 use parking::{Parker, Unparker};
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::Range;
@@ -215,8 +215,9 @@ unsafe fn check_event(event: *mut KEVENT) {
     // SAFETY: the caller's promise.
     let header = unsafe { &(*event).Header };
     if header.Type > EVENT_TYPE + 1 || header.WaitListHead.Flink.is_null() {
-        violation(&rules::UNINITIALIZED, format_args!("the KEVENT at {event:p} is not initialized"));
+        uninitialized(event as usize, format_args!("the KEVENT at {event:p} is not initialized"));
     }
+    unwound::check(&rules::EVENT_UNWOUND, event as usize, "the KEVENT");
 }
 
 /// # Safety
@@ -226,6 +227,7 @@ pub(crate) unsafe extern "system" fn KeInitializeEvent(Event: *mut KEVENT, Type:
     let _call = require_irql("KeInitializeEvent", HIGH_LEVEL);
     let address = Event as usize;
     check_range(&(address..address + size_of::<KEVENT>()), "the memory to initialize");
+    verifier::check_object(address, "the KEVENT");
     let kind = EVENT_TYPE + u8::from(Type == SynchronizationEvent);
     // SAFETY: the caller's promise.
     unsafe { initialize_header(&raw mut (*Event).Header, kind, i32::from(State != FALSE)) };
@@ -238,6 +240,7 @@ pub(crate) unsafe extern "system" fn KeSetEvent(Event: *mut KEVENT, _Increment: 
     // With `Wait` the caller goes on to wait, so it must be where waiting is allowed.
     let max = if Wait == FALSE { DISPATCH_LEVEL } else { PASSIVE_LEVEL };
     let _call = require_irql("KeSetEvent", max);
+    watchdog::note_hand_over();
     let mut shard = shard(Event as usize);
     // SAFETY: the caller's promise.
     unsafe {
@@ -265,7 +268,7 @@ pub(crate) unsafe extern "system" fn KeClearEvent(Event: *mut KEVENT) {
 pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
     Object: *mut std::ffi::c_void,
     _WaitReason: KWAIT_REASON,
-    _WaitMode: KPROCESSOR_MODE,
+    WaitMode: KPROCESSOR_MODE,
     _Alertable: BOOLEAN,
     Timeout: *const i64,
 ) -> NTSTATUS {
@@ -275,13 +278,21 @@ pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
     unsafe {
         let timeout = Timeout.as_ref().copied();
         let irql = cpu::irql();
+        if timeout != Some(0) {
+            verifier::require_no_lock_to_wait("KeWaitForSingleObject");
+        }
         if irql > DISPATCH_LEVEL || irql == DISPATCH_LEVEL && timeout != Some(0) {
             violation(&rules::WAIT_AT_DISPATCH, format_args!("KeWaitForSingleObject at IRQL {irql}"));
         }
         let kind = (*header).Type;
         let waitable = kind <= EVENT_TYPE + 1 || kind == THREAD_TYPE || kind == TIMER_TYPE || kind == TIMER_TYPE + 1;
         if !waitable || (*header).WaitListHead.Flink.is_null() {
-            violation(&rules::UNINITIALIZED, format_args!("the object at {Object:p} is not initialized"));
+            uninitialized(Object as usize, format_args!("the object at {Object:p} is not initialized"));
+        }
+        unwound::check(&rules::EVENT_UNWOUND, Object as usize, "the object");
+        if i32::from(WaitMode) != i32::from(KernelMode) && cpu::current().track.is_on_stack(Object as usize) {
+            let detail = format_args!("a wait in UserMode for the object at {Object:p}, which is on the kernel stack");
+            violation(&rules::WAIT_USER_STACK, detail);
         }
         let deadline = timeout.map(|timeout| if timeout == 0 { 0 } else { clock::due(timeout) });
         wait(header, deadline)
@@ -297,6 +308,7 @@ pub(crate) unsafe extern "system" fn KeDelayExecutionThread(
     Interval: *const i64,
 ) -> NTSTATUS {
     let _call = Call::begin("KeDelayExecutionThread");
+    verifier::require_no_lock_to_wait("KeDelayExecutionThread");
     if cpu::irql() >= DISPATCH_LEVEL {
         violation(&rules::WAIT_AT_DISPATCH, format_args!("KeDelayExecutionThread at IRQL {}", cpu::irql()));
     }
