@@ -3,6 +3,7 @@
 use crate::driver::{self, Loaded};
 use crate::file::{self, File};
 use crate::pool;
+use crate::registry::{Registry, RegistryValue};
 use crate::stats::Stats;
 use crate::system::{self, Sink, system};
 use crate::{cpu, debug, wsk};
@@ -16,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) registry: Registry,
     pub(crate) wsk: wsk::Config,
 }
 
@@ -51,6 +53,12 @@ impl Builder {
         self
     }
 
+    /// A value in the registry, with its key. Each driver that is loaded has its service's key, too.
+    pub fn registry_value(self, key: &str, name: &str, value: RegistryValue) -> Builder {
+        self.config.registry.set(key, name, &value);
+        self
+    }
+
     /// How the WSK provider behaves; its `os_build` is the kernel's.
     pub fn wsk(mut self, config: wsk::Config) -> Builder {
         self.config.wsk = config;
@@ -81,6 +89,7 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                registry: Registry::default(),
                 wsk: wsk::Config::default(),
             },
         }
@@ -112,8 +121,8 @@ impl Kernel {
     }
 
     /// Makes the n-th allocation from now on fail (1 is the next); `None` takes that back. Counted are ExAllocatePoolWithTag,
-    /// ExAllocatePool2, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and
-    /// IoCreateDevice.
+    /// ExAllocatePool2, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread,
+    /// IoCreateDevice, IoGetDeviceObjectPointer and MmMapLockedPagesSpecifyCache.
     pub fn fail_allocation(&self, n: Option<u64>) {
         system().faults.plan(n);
     }

@@ -7,6 +7,7 @@ mod support;
 mod irps;
 mod levels;
 mod memory;
+mod objects;
 mod requests;
 mod unload;
 
@@ -53,7 +54,9 @@ macro_rules! mutants {
 pub(crate) use mutants;
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    [levels::MUTANTS, memory::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS].into_iter().flatten()
+    [levels::MUTANTS, memory::MUTANTS, objects::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS]
+        .into_iter()
+        .flatten()
 }
 
 fn main() {
