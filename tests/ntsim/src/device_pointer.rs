@@ -75,7 +75,7 @@ pub(crate) unsafe extern "system" fn IoGetDeviceObjectPointer(
     DeviceObject: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
     let _call = require_irql("IoGetDeviceObjectPointer", PASSIVE_LEVEL);
-    if fault::fails() {
+    if fault::allocation_fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     // SAFETY: the caller's promise.

@@ -87,7 +87,7 @@ pub(crate) unsafe extern "system" fn IoAllocateMdl(
     let offset = address % PAGE;
     let pages = (offset + Length as usize).div_ceil(PAGE);
     let size = size_of::<MDL>() + pages * size_of::<usize>();
-    if fault::fails() {
+    if fault::allocation_fails() {
         return null_mut();
     }
     let mdl: *mut MDL = pool::allocate(Kind::Mdl, size, 0).as_ptr().cast();
@@ -237,7 +237,7 @@ pub(crate) unsafe extern "system" fn MmMapLockedPagesSpecifyCache(
         if !locked || flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 {
             violation(&rules::MDL_MAPPING, format_args!("{CALL} with {mdl:p}, whose flags are {flags:#x}"));
         }
-        if fault::fails() {
+        if fault::allocation_fails() {
             return null_mut();
         }
         // One address space: the buffer is where it is.

@@ -127,9 +127,9 @@ mutants! {
         let reference = rundown();
         ExAcquireRundownProtection(reference);
         let address = reference as usize;
-        std::thread::spawn(move || ExWaitForRundownProtectionRelease(address as *mut EX_RUNDOWN_REF));
+        run_thread(move || ExWaitForRundownProtectionRelease(address as *mut EX_RUNDOWN_REF));
         while ExAcquireRundownProtection(reference) != FALSE {
-            std::thread::yield_now();
+            KeDelayExecutionThread(KernelMode, FALSE, &-MILLISECOND);
         }
         ExWaitForRundownProtectionRelease(reference);
     }
