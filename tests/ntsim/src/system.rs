@@ -5,7 +5,7 @@ use crate::choice::Choices;
 use crate::cpu::Processor;
 use crate::device::Names;
 use crate::driver::{Drivers, Slot};
-use crate::fault::Faults;
+use crate::fault::Engine;
 use crate::kernel::Config;
 use crate::pool::Pool;
 use crate::rules;
@@ -37,7 +37,7 @@ pub(crate) struct System {
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Engine,
     pub(crate) choices: Choices,
     /// The cancel spin lock.
     pub(crate) cancel_lock: AtomicUsize,
@@ -94,7 +94,7 @@ pub(crate) fn start(config: Config) {
         threads: Threads::default(),
         workers: Workers::default(),
         counters: Counters::default(),
-        faults: Faults::new(),
+        faults: Engine::new(config.faults),
         choices: Choices::new(config.seed),
         cancel_lock: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
