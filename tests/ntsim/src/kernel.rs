@@ -2,8 +2,10 @@
 
 use crate::checks::Checks;
 use crate::driver::{self, Loaded};
+use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
 use crate::pool;
+use crate::registry::{Registry, RegistryValue};
 use crate::stats::Stats;
 use crate::system::{self, Sink, system};
 use crate::{cpu, debug, wsk};
@@ -18,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
     pub(crate) checks: Checks,
+    pub(crate) registry: Registry,
+    pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
 }
 
@@ -59,6 +63,18 @@ impl Builder {
         self
     }
 
+    /// A value in the registry, with its key. Each driver that is loaded has its service's key, too.
+    pub fn registry_value(self, key: &str, name: &str, value: RegistryValue) -> Builder {
+        self.config.registry.set(key, name, &value);
+        self
+    }
+
+    /// What may go wrong. Default: nothing.
+    pub fn faults(mut self, faults: Faults) -> Builder {
+        self.config.faults = faults;
+        self
+    }
+
     /// How the WSK provider behaves; its `os_build` is the kernel's.
     pub fn wsk(mut self, config: wsk::Config) -> Builder {
         self.config.wsk = config;
@@ -90,6 +106,8 @@ impl Kernel {
                 sink: debug::default_sink(),
                 seed: 0,
                 checks: Checks::default(),
+                registry: Registry::default(),
+                faults: Faults::none(),
                 wsk: wsk::Config::default(),
             },
         }
@@ -112,19 +130,29 @@ impl Kernel {
     /// What happened since the start.
     pub fn stats(&self) -> Stats {
         let (live_blocks, live_bytes) = pool::live_totals();
-        Stats {
-            injected_failures: system().faults.injected.load(std::sync::atomic::Ordering::Relaxed),
-            live_blocks: live_blocks as u64,
-            live_bytes: live_bytes as u64,
-            ..system().counters.read()
-        }
+        Stats { live_blocks: live_blocks as u64, live_bytes: live_bytes as u64, ..system().counters.read() }
     }
 
-    /// Makes the n-th allocation from now on fail (1 is the next); `None` takes that back. Counted are ExAllocatePoolWithTag,
-    /// ExAllocatePool2, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and
-    /// IoCreateDevice.
-    pub fn fail_allocation(&self, n: Option<u64>) {
-        system().faults.plan(n);
+    /// Exchanges what may go wrong from now on. Opportunities are counted anew; what struck and which allocations were seen
+    /// is kept.
+    pub fn set_faults(&self, faults: Faults) {
+        system().faults.set(faults);
+    }
+
+    /// How often a kind of fault struck since the start.
+    pub fn struck(&self, kind: FaultKind) -> u64 {
+        system().faults.struck(kind)
+    }
+
+    /// The faults that struck since the start, oldest first; of very many, the first ten thousand.
+    pub fn strikes(&self) -> Vec<Strike> {
+        system().faults.strikes()
+    }
+
+    /// The call stacks of allocations that were noted since the start, oldest first. See
+    /// [`Faults::each_allocation_site`] and [`Faults::note_allocation_sites`].
+    pub fn allocation_sites(&self) -> Vec<Site> {
+        system().faults.sites()
     }
 
     /// Unloads what is loaded, checks that the host program left nothing behind, and ends the kernel.

@@ -21,8 +21,10 @@
 //! # Files
 //! `kernel` is the host's interface and `file` its requests; `system` the one kernel of the process; `cpu` processors and
 //! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
-//! memory with `ex` the pool routines, `mdl`, `fault`; `choice` what is left open; `irp` and `complete` requests; `device` and `driver` objects, load
-//! and unload; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is particular to the host's system.
+//! memory with `ex` the pool routines, `mdl`, `slist`; `fault` what goes wrong on demand and `choice` what is left open;
+//! `irp`, `irp_memory` and `complete` requests; `device`, `driver` and `object` objects, load and unload, with
+//! `device_pointer` and `registry`; `rundown` its protection; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host`
+//! what is particular to the host's system.
 //!
 //! The verifier is in `rules` and `verifier`, with what it remembers: `track` and `unwound` about threads and their stacks,
 //! `lockorder` about spin locks, `flight` and `frozen` about requests, `pages` about memory, `tasks` about executors,
@@ -36,6 +38,7 @@ mod complete;
 mod cpu;
 mod debug;
 mod device;
+mod device_pointer;
 mod dpc;
 mod driver;
 mod ex;
@@ -45,14 +48,19 @@ mod flight;
 mod frozen;
 pub mod host;
 mod irp;
+mod irp_memory;
 mod kernel;
 mod lockorder;
 mod mdl;
+mod object;
 mod pages;
 mod poll;
 mod pool;
+mod registry;
 mod rtl;
 mod rules;
+mod rundown;
+mod slist;
 mod spinlock;
 mod stats;
 mod system;
@@ -68,8 +76,10 @@ mod workitem;
 pub mod wsk;
 
 pub use checks::Checks;
+pub use fault::{FaultKind, Faults, Site, Strike};
 pub use file::{File, Pending};
 pub use kernel::{Builder, Driver, Kernel, LoadReport};
+pub use registry::RegistryValue;
 pub use rules::{RULES, Rule};
 pub use stats::Stats;
 pub use verifier::EXIT_CODE;

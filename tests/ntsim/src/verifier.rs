@@ -10,9 +10,12 @@ use crate::flight::Flight;
 use crate::lockorder::LockOrder;
 use crate::pool::{self, Kind};
 use crate::rules::{self, Rule};
+use crate::system::system;
 use crate::tasks::Tasks;
 use crate::unwound::Unwound;
 use crate::watchdog::{self, Watchdog};
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +29,8 @@ pub(crate) struct Tables {
     pub(crate) flight: Flight,
     pub(crate) tasks: Tasks,
     pub(crate) watchdog: Watchdog,
+    /// Rules that a warning was given of.
+    warned: Mutex<HashSet<&'static str>>,
 }
 
 /// Exit code of a process whose driver broke a rule, or called KeBugCheckEx: 196 (C4 in hexadecimal).
@@ -38,6 +43,18 @@ pub(crate) fn violation(rule: &'static Rule, detail: impl Display) -> ! {
         [rule.parameter, 0, 0, 0],
         &format!("rule:   {}: {}\n    found:  {detail}\n", rule.id, rule.text),
     )
+}
+
+/// Reports what is not forbidden, but known to go wrong: once for each rule, and as a violation if the host program wants it.
+pub(crate) fn warn(rule: &'static Rule, detail: impl Display) {
+    if system().checks.warnings_stop {
+        violation(rule, detail);
+    }
+    if system().tables.warned.lock().insert(rule.id) {
+        let call = current().call.get();
+        let text = format!("*** WARNING: {}: {}\n    found:  {detail}\n    call:   {call}\n", rule.id, rule.text);
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
 }
 
 /// Prints a stop report and ends the process; of several threads that stop at once the first is heard.
@@ -207,7 +224,9 @@ fn bracket<R>(what: &'static str, slot: Slot, saved: Option<KIRQL>, code: impl F
     let caller = current.driver.replace(slot);
     let call = Call::begin(what);
     driver::enter(slot);
-    let result = code();
+    let (mut code, mut result) = (Some(code), None);
+    enter_driver(&mut || result = code.take().map(|code| code()));
+    let result = result.expect("the code has run");
     if current.critical_regions.get() != critical {
         violation(&rules::CRITICAL_REGION, format_args!("{what} returned inside a critical region that it entered"));
     }
@@ -216,6 +235,14 @@ fn bracket<R>(what: &'static str, slot: Slot, saved: Option<KIRQL>, code: impl F
     drop(call);
     current.driver.set(caller);
     result
+}
+
+/// Calls the driver. Its address tells where on a stack the driver's frames begin.
+#[inline(never)]
+pub(crate) fn enter_driver(code: &mut dyn FnMut()) {
+    code();
+    // Something is left to do, so that the frame stays.
+    std::hint::black_box(());
 }
 
 /// Name of a dispatch routine for [`call_driver`], whose IRQL on return has a rule of its own.
