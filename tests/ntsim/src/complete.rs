@@ -7,7 +7,7 @@ use crate::cpu;
 use crate::device;
 use crate::driver::{self, Slot};
 use crate::flight::What;
-use crate::irp::{self, COMPLETING, Record, SENT};
+use crate::irp::{self, COMPLETING, Record, SENT, WAS_SENT};
 use crate::rules;
 use crate::system::system;
 use crate::track::Completion;
@@ -119,7 +119,7 @@ pub(crate) unsafe fn complete(irp: *mut IRP, call: &str) {
     unsafe {
         let record = irp::record(irp, call);
         if (*irp).CurrentLocation > (*irp).StackCount
-            || record.state.fetch_or(COMPLETING, Ordering::AcqRel) & COMPLETING != 0
+            || record.state.fetch_or(COMPLETING | WAS_SENT, Ordering::AcqRel) & COMPLETING != 0
         {
             violation(&rules::IRP_COMPLETED_TWICE, format_args!("{call} of {irp:p}, which is completed already"));
         }

@@ -344,6 +344,8 @@ pub(crate) unsafe extern "system" fn KfRaiseIrql(NewIrql: KIRQL) -> KIRQL {
     if NewIrql < old || NewIrql > HIGH_LEVEL {
         verifier::violation(&rules::IRQL_RAISE, format_args!("KeRaiseIrql to {NewIrql} at IRQL {old}"));
     }
+    // The first call of a thread makes it known to the kernel, with nothing saved.
+    processor();
     current().track.note_raise(old);
     raise(NewIrql)
 }

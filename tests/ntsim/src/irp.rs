@@ -34,8 +34,8 @@ pub(crate) const SENT: u32 = 1;
 const AT_PROVIDER: u32 = 2;
 /// State: its completion is walking up the stack locations.
 pub(crate) const COMPLETING: u32 = 4;
-/// State: was sent since it was made or reused.
-const WAS_SENT: u32 = 8;
+/// State: was sent, or completed, since it was made or reused.
+pub(crate) const WAS_SENT: u32 = 8;
 
 /// The hidden record of an IRP.
 pub(crate) struct Record {

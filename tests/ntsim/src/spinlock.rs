@@ -78,8 +78,8 @@ pub(crate) unsafe fn acquire_raise(lock: *mut KSPIN_LOCK, way: Way) -> KIRQL {
     if old > DISPATCH_LEVEL {
         violation(&rules::LOCK_ABOVE_DISPATCH, format_args!("the spin lock at {lock:p} is acquired at IRQL {old}"));
     }
-    current().track.note_raise(old);
     cpu::raise(DISPATCH_LEVEL);
+    current().track.note_raise(old);
     // SAFETY: the caller's promise.
     unsafe { acquire(lock, way) };
     old

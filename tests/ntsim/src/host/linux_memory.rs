@@ -86,6 +86,11 @@ struct FaultStack(NonNull<u8>);
 
 impl Drop for FaultStack {
     fn drop(&mut self) {
+        // A report that ends the process runs on this very stack.
+        let (here, stack) = (0_u8, self.0.as_ptr() as usize);
+        if (stack..stack + FAULT_STACK).contains(&(&raw const here as usize)) {
+            return;
+        }
         let none = libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
         // SAFETY: the thread ends, and no handler runs on the stack.
         unsafe {

@@ -10,6 +10,7 @@ mod support;
 mod wsk_support;
 
 mod irps;
+mod irql;
 mod levels;
 mod memory;
 mod objects;
@@ -34,6 +35,8 @@ struct Mutant {
     name: &'static str,
     /// Id of the rule; `None` for a faultless driver.
     rule: Option<&'static str>,
+    /// The call that the report names, where that matters.
+    call: Option<&'static str>,
     /// What is particular to its kernel.
     builder: fn(Builder) -> Builder,
     run: fn(&Kernel),
@@ -54,6 +57,7 @@ macro_rules! mutants {
         pub(crate) const MUTANTS: &[crate::Mutant] = &[$(crate::Mutant {
             name: stringify!($name),
             rule: mutants!(@rule $($rule)?),
+            call: None,
             builder: mutants!(@builder $($builder)?),
             run: $name,
         }),*];
@@ -90,6 +94,7 @@ fn main() {
     }
     let mut trials: Vec<_> = all().map(|mutant| Trial::test(mutant.name, || check(mutant))).collect();
     trials.push(Trial::test("every_rule_has_a_mutant", every_rule_has_a_mutant));
+    trials.push(Trial::test("every_limit_has_a_driver", irql::every_limit_has_a_driver));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -126,7 +131,8 @@ fn check(mutant: &Mutant) -> Result<(), Failed> {
     expect(child.status.code() == Some(EXIT_CODE), "the exit code is not the verifier's")?;
     expect(report.contains(&format!("*** STOP: 0x{:08X} (0x{:X},", row.bug_check, row.parameter)), "no bug check")?;
     expect(report.contains(&format!("rule:   {rule}: {}", row.text)), "another rule")?;
-    expect(report.contains("call:") && report.contains("backtrace:"), "no call or backtrace")
+    let call = format!("call:   {}", mutant.call.unwrap_or_default());
+    expect(report.contains(&call) && report.contains("backtrace:"), "no call or backtrace")
 }
 
 fn every_rule_has_a_mutant() -> Result<(), Failed> {

@@ -69,9 +69,26 @@ unsafe extern "system" fn complete_twice(_: *mut DEVICE_OBJECT, irp: *mut IRP) -
     // SAFETY: none; the verifier stops it.
     unsafe {
         IoCompleteRequest(irp, STATUS_SUCCESS, 0);
-        IoCompleteRequest(irp, STATUS_SUCCESS, 0);
+        IofCompleteRequest(irp, 0);
     }
     STATUS_SUCCESS
+}
+
+unsafe extern "system" fn complete_and_cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: none; the verifier stops it.
+    unsafe {
+        IoCompleteRequest(irp, STATUS_SUCCESS, 0);
+        IoCancelIrp(irp);
+    }
+    STATUS_SUCCESS
+}
+
+unsafe extern "system" fn complete_and_read(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: none; the IRP is not the driver's any more, and the verifier stops it.
+    unsafe {
+        IoCompleteRequest(irp, STATUS_SUCCESS, 0);
+        (*irp).IoStatus.Status
+    }
 }
 
 unsafe extern "system" fn write_beyond(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
@@ -112,8 +129,16 @@ mutants! {
         request(kernel, say_otherwise);
     }
 
+    request_touched_after_completion(kernel) breaks "IrpTouchedAfterCompletion" {
+        request(kernel, complete_and_read);
+    }
+
     request_completed_twice(kernel) breaks "IrpNotLive" {
         request(kernel, complete_twice);
+    }
+
+    request_cancelled_after_completion(kernel) breaks "IrpNotLive" {
+        request(kernel, complete_and_cancel);
     }
 
     output_beyond_the_buffer(kernel) breaks "PoolOverrun" {
