@@ -3,8 +3,9 @@
 
 #![allow(dead_code, reason = "for the faults and explore mode, which come next")]
 
+use crate::explore::engine;
+use crate::sched::Mutex;
 use crate::system::system;
-use parking_lot::Mutex;
 
 /// The stream of random choices of a kernel in live mode.
 pub(crate) struct Choices {
@@ -21,6 +22,9 @@ impl Choices {
 /// One of `options` possibilities, 0 to `options - 1`; 0 is the usual one. `what` names the choice in traces.
 pub(crate) fn choose(what: &'static str, options: usize) -> usize {
     debug_assert!(options > 0, "{what}: nothing to choose from");
+    if let Some(engine) = engine() {
+        return engine.choose(options);
+    }
     if options == 1 { 0 } else { system().choices.random.lock().usize(..options) }
 }
 
@@ -30,6 +34,8 @@ pub(crate) fn happens(what: &'static str, one_in: u32) -> bool {
     match one_in {
         0 => false,
         1 => true,
+        _ if engine().is_some_and(|engine| engine.happens(one_in)) => true,
+        _ if engine().is_some() => false,
         _ => system().choices.random.lock().u32(..one_in) == 0,
     }
 }

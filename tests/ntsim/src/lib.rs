@@ -20,7 +20,7 @@
 //!
 //! # Files
 //! `kernel` is the host's interface and `file` its requests; `system` the one kernel of the process; `cpu` processors and
-//! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
+//! IRQL, with `poll` and `clock`; `sched` how threads start and wait in both modes, `explore` the second; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
 //! memory with `ex` the pool routines, `mdl`, `fault`; `choice` what is left open; `irp` and `complete` requests; `device` and `driver` objects, load
 //! and unload; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is
 //! particular to the host's system.
@@ -35,6 +35,7 @@ mod device;
 mod dpc;
 mod driver;
 mod ex;
+pub mod explore;
 mod fault;
 mod file;
 pub mod host;
@@ -45,6 +46,7 @@ mod poll;
 mod pool;
 mod rtl;
 mod rules;
+mod sched;
 mod spinlock;
 mod stats;
 mod system;
@@ -59,4 +61,5 @@ pub use file::{File, Pending};
 pub use kernel::{Builder, Driver, Kernel, LoadReport};
 pub use rules::{RULES, Rule};
 pub use stats::Stats;
+pub use thread::{HostThread, spawn_host};
 pub use verifier::EXIT_CODE;
