@@ -203,7 +203,7 @@ pub(crate) unsafe extern "system" fn IoCreateDevice(
         if !name.is_empty() && names.contains_key(&name) {
             return STATUS_OBJECT_NAME_COLLISION;
         }
-        if fault::fails() {
+        if fault::allocation_fails() {
             return STATUS_INSUFFICIENT_RESOURCES;
         }
         let size = size_of::<Record>() + DeviceExtensionSize as usize;

@@ -283,7 +283,7 @@ pub(crate) fn in_flight_with_routine_of(driver: Slot) -> Option<String> {
 pub(crate) unsafe extern "system" fn IoAllocateIrp(StackSize: i8, _ChargeQuota: BOOLEAN) -> *mut IRP {
     let _call = require_irql("IoAllocateIrp", DISPATCH_LEVEL);
     stats::count(&system().counters.irps);
-    if StackSize < 0 || StackSize == i8::MAX || fault::fails() {
+    if StackSize < 0 || StackSize == i8::MAX || fault::allocation_fails() {
         return null_mut();
     }
     allocate(StackSize, None)

@@ -1,6 +1,7 @@
 //! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
 
 use crate::driver::{self, Loaded};
+use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
 use crate::pool;
 use crate::stats::Stats;
@@ -16,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
 }
 
@@ -51,6 +53,12 @@ impl Builder {
         self
     }
 
+    /// What may go wrong. Default: nothing.
+    pub fn faults(mut self, faults: Faults) -> Builder {
+        self.config.faults = faults;
+        self
+    }
+
     /// How the WSK provider behaves; its `os_build` is the kernel's.
     pub fn wsk(mut self, config: wsk::Config) -> Builder {
         self.config.wsk = config;
@@ -81,6 +89,7 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                faults: Faults::none(),
                 wsk: wsk::Config::default(),
             },
         }
@@ -103,19 +112,29 @@ impl Kernel {
     /// What happened since the start.
     pub fn stats(&self) -> Stats {
         let (live_blocks, live_bytes) = pool::live_totals();
-        Stats {
-            injected_failures: system().faults.injected.load(std::sync::atomic::Ordering::Relaxed),
-            live_blocks: live_blocks as u64,
-            live_bytes: live_bytes as u64,
-            ..system().counters.read()
-        }
+        Stats { live_blocks: live_blocks as u64, live_bytes: live_bytes as u64, ..system().counters.read() }
     }
 
-    /// Makes the n-th allocation from now on fail (1 is the next); `None` takes that back. Counted are ExAllocatePoolWithTag,
-    /// ExAllocatePool2, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and
-    /// IoCreateDevice.
-    pub fn fail_allocation(&self, n: Option<u64>) {
-        system().faults.plan(n);
+    /// Exchanges what may go wrong from now on. Opportunities are counted anew; what struck and which allocations were seen
+    /// is kept.
+    pub fn set_faults(&self, faults: Faults) {
+        system().faults.set(faults);
+    }
+
+    /// How often a kind of fault struck since the start.
+    pub fn struck(&self, kind: FaultKind) -> u64 {
+        system().faults.struck(kind)
+    }
+
+    /// The faults that struck since the start, oldest first; of very many, the first ten thousand.
+    pub fn strikes(&self) -> Vec<Strike> {
+        system().faults.strikes()
+    }
+
+    /// The call stacks of allocations that were noted since the start, oldest first. See
+    /// [`Faults::each_allocation_site`] and [`Faults::note_allocation_sites`].
+    pub fn allocation_sites(&self) -> Vec<Site> {
+        system().faults.sites()
     }
 
     /// Unloads what is loaded, checks that the host program left nothing behind, and ends the kernel.

@@ -24,6 +24,10 @@
 //! memory with `ex` the pool routines, `mdl`, `fault`; `choice` what is left open; `irp` and `complete` requests; `device` and `driver` objects, load
 //! and unload; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is
 //! particular to the host's system.
+//! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
+//! memory with `ex` the pool routines, `mdl`; `fault` what goes wrong on demand and `choice` what is left open; `irp` and
+//! `complete` requests; `device` and `driver` objects, load and unload; `rules` and `verifier` the checks; `debug`, `rtl`,
+//! `stats` the rest; `wsk` the WSK provider; `host` what is particular to the host's system.
 #![allow(non_snake_case, non_upper_case_globals)]
 
 mod choice;
@@ -57,6 +61,7 @@ mod wait;
 mod workitem;
 pub mod wsk;
 
+pub use fault::{FaultKind, Faults, Site, Strike};
 pub use file::{File, Pending};
 pub use kernel::{Builder, Driver, Kernel, LoadReport};
 pub use rules::{RULES, Rule};

@@ -64,7 +64,7 @@ pub(crate) unsafe extern "system" fn IoAllocateMdl(
     let offset = address % PAGE;
     let pages = (offset + Length as usize).div_ceil(PAGE);
     let size = size_of::<MDL>() + pages * size_of::<usize>();
-    if fault::fails() {
+    if fault::allocation_fails() {
         return null_mut();
     }
     let mdl: *mut MDL = pool::allocate(Kind::Mdl, size, 0).as_ptr().cast();

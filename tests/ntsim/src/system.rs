@@ -6,7 +6,7 @@ use crate::cpu::Processor;
 use crate::device::Names;
 use crate::driver::{Drivers, Slot};
 use crate::explore::engine;
-use crate::fault::Faults;
+use crate::fault::Engine;
 use crate::kernel::Config;
 use crate::pool::Pool;
 use crate::rules;
@@ -38,7 +38,7 @@ pub(crate) struct System {
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Engine,
     pub(crate) choices: Choices,
     /// The processor of the next thread or socket, in turn.
     pub(crate) next_processor: AtomicU32,
@@ -96,7 +96,7 @@ pub(crate) fn start(config: Config) {
         threads: Threads::default(),
         workers: Workers::default(),
         counters: Counters::default(),
-        faults: Faults::new(),
+        faults: Engine::new(config.faults),
         choices: Choices::new(config.seed),
         next_processor: AtomicU32::new(0),
         cancel_lock: AtomicUsize::new(0),

@@ -363,7 +363,7 @@ pub(crate) unsafe extern "system" fn PsCreateSystemThread(
 ) -> NTSTATUS {
     let _call = require_irql("PsCreateSystemThread", PASSIVE_LEVEL);
     stats::count(&system().counters.threads);
-    if fault::fails() {
+    if fault::allocation_fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     let driver = current().driver.get();

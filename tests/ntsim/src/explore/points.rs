@@ -2,6 +2,7 @@
 //! step, unless its own atomics are points too (see [`NtsimPoint`]).
 
 use super::engine;
+use crate::sched;
 
 /// Whether somebody else may go on before the call: what it does depends on what others did.
 pub(crate) fn before(call: &str) -> bool {
@@ -64,10 +65,8 @@ pub extern "C" fn NtsimPoint() {
     }
 }
 
-/// As [`NtsimPoint`], from a loop that waits for somebody else.
+/// As [`NtsimPoint`], from a loop that waits for somebody else. In live mode it lets other threads of the host run.
 #[unsafe(no_mangle)]
 pub extern "C" fn NtsimPause() {
-    if let Some(engine) = engine() {
-        engine.pause();
-    }
+    sched::pause();
 }

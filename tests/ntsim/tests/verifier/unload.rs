@@ -6,7 +6,7 @@ use crate::support::*;
 use ntsim::Kernel;
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use wsk_sys::*;
 
@@ -81,13 +81,11 @@ unsafe fn leave_timer(_: *mut DRIVER_OBJECT) {
 /// Keeps processor 1 at DISPATCH_LEVEL for ever, so that what is queued there stays.
 fn occupy_processor_1() {
     let there = Event::new(NotificationEvent, false);
-    std::thread::spawn(move || {
+    run_thread(move || {
         move_to(1);
         raise(DISPATCH_LEVEL);
         there.set();
-        loop {
-            std::thread::park();
-        }
+        spin_for_ever();
     });
     there.wait(PATIENCE);
 }
@@ -104,9 +102,7 @@ unsafe fn leave_dpc_running(_: *mut DRIVER_OBJECT) {
     let runs = Event::new(NotificationEvent, false);
     let body = move |_, _, _| {
         runs.set();
-        loop {
-            std::thread::park();
-        }
+        spin_for_ever();
     };
     Dpc::new(body).importance(HighImportance).bound_to(1).insert(0, 0);
     runs.wait(PATIENCE);
@@ -167,7 +163,7 @@ unsafe impl Send for Made {}
 // SAFETY: as above.
 unsafe impl Sync for Made {}
 
-static MADE: OnceLock<Made> = OnceLock::new();
+static MADE: Mutex<Option<Made>> = Mutex::new(None);
 
 unsafe fn use_everything(driver: *mut DRIVER_OBJECT) {
     // SAFETY: the driver object is live.
@@ -179,7 +175,7 @@ unsafe fn use_everything(driver: *mut DRIVER_OBJECT) {
         timer.set(-MILLISECOND, 1, Some(Dpc::new(|_, _, _| ())));
         let work_item = IoAllocateWorkItem(device);
         IoQueueWorkItem(work_item, free_itself, DelayedWorkQueue, work_item.cast());
-        assert!(MADE.set(Made { thread, timer, work_item, stop }).is_ok());
+        assert!(MADE.lock().unwrap().replace(Made { thread, timer, work_item, stop }).is_none());
     }
 }
 
@@ -189,7 +185,7 @@ unsafe extern "system" fn free_itself(_: *mut DEVICE_OBJECT, context: *mut c_voi
 }
 
 unsafe fn give_everything_back(driver: *mut DRIVER_OBJECT) {
-    let made = MADE.get().expect("the entry has run");
+    let made = MADE.lock().unwrap().take().expect("the entry has run");
     assert!(!made.work_item.is_null());
     made.stop.set();
     join(made.thread);
