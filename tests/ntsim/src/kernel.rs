@@ -4,6 +4,7 @@ use crate::driver::{self, Loaded};
 use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
 use crate::pool;
+use crate::registry::{Registry, RegistryValue};
 use crate::stats::Stats;
 use crate::system::{self, Sink, system};
 use crate::{cpu, debug, wsk};
@@ -17,6 +18,7 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) registry: Registry,
     pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
 }
@@ -50,6 +52,12 @@ impl Builder {
     /// Seed of the choices that the kernel makes at random: faults, where completions run, how late timers are. Default: 0.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.config.seed = seed;
+        self
+    }
+
+    /// A value in the registry, with its key. Each driver that is loaded has its service's key, too.
+    pub fn registry_value(self, key: &str, name: &str, value: RegistryValue) -> Builder {
+        self.config.registry.set(key, name, &value);
         self
     }
 
@@ -89,6 +97,7 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                registry: Registry::default(),
                 faults: Faults::none(),
                 wsk: wsk::Config::default(),
             },

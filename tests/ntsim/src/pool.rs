@@ -10,7 +10,7 @@ use crate::rules::{self, Rule};
 use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::violation;
-use crate::{dpc, spinlock, timer, wait};
+use crate::{dpc, irp_memory, spinlock, timer, wait};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -247,6 +247,7 @@ pub(crate) fn free(address: usize, block: &Block) {
     timer::check_range(&range, what);
     wait::check_range(&range, what);
     spinlock::check_range(&range, what);
+    irp_memory::forget_range(&range, what);
     check_guards(address, block);
 
     let mut evicted = Vec::new();

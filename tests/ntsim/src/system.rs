@@ -4,11 +4,13 @@
 use crate::choice::Choices;
 use crate::cpu::Processor;
 use crate::device::Names;
+use crate::device_pointer::Pointers;
 use crate::driver::{Drivers, Slot};
 use crate::explore::engine;
 use crate::fault::Engine;
 use crate::kernel::Config;
 use crate::pool::Pool;
+use crate::registry::Registry;
 use crate::rules;
 use crate::stats::Counters;
 use crate::thread::{self, Threads};
@@ -34,6 +36,8 @@ pub(crate) struct System {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) pool: Pool,
     pub(crate) names: Names,
+    pub(crate) device_pointers: Pointers,
+    pub(crate) registry: Registry,
     pub(crate) drivers: Drivers,
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
@@ -92,6 +96,8 @@ pub(crate) fn start(config: Config) {
         dispatcher: Dispatcher::new(),
         pool: Pool::default(),
         names: Names::default(),
+        device_pointers: Pointers::default(),
+        registry: config.registry,
         drivers: Drivers::new(),
         threads: Threads::default(),
         workers: Workers::default(),

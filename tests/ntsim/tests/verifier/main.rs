@@ -13,6 +13,7 @@ mod explored;
 mod irps;
 mod levels;
 mod memory;
+mod objects;
 mod requests;
 mod unload;
 mod wsk;
@@ -82,7 +83,9 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
 }
 
 fn in_both_modes() -> impl Iterator<Item = &'static Mutant> {
-    [levels::MUTANTS, memory::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS].into_iter().flatten()
+    [levels::MUTANTS, memory::MUTANTS, objects::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS]
+        .into_iter()
+        .flatten()
 }
 
 /// Every rule, the kernel's and the WSK provider's.
