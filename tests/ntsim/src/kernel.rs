@@ -2,6 +2,7 @@
 
 use crate::driver::{self, Loaded};
 use crate::file::{self, File};
+use crate::network::Network;
 use crate::pool;
 use crate::stats::Stats;
 use crate::system::{self, Sink, system};
@@ -17,6 +18,7 @@ pub(crate) struct Config {
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
     pub(crate) wsk: wsk::Config,
+    pub(crate) network: Option<Network>,
 }
 
 /// Settings of a kernel to start.
@@ -57,6 +59,12 @@ impl Builder {
         self
     }
 
+    /// Puts a network in memory below the WSK provider. Default: the host's own sockets.
+    pub fn network(mut self, network: &Network) -> Builder {
+        self.config.network = Some(network.clone());
+        self
+    }
+
     /// Starts the kernel. Waits until an earlier one of this process is shut down.
     pub fn start(self) -> Kernel {
         system::start(self.config);
@@ -82,6 +90,7 @@ impl Kernel {
                 sink: debug::default_sink(),
                 seed: 0,
                 wsk: wsk::Config::default(),
+                network: None,
             },
         }
     }

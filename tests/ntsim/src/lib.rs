@@ -22,8 +22,8 @@
 //! `kernel` is the host's interface and `file` its requests; `system` the one kernel of the process; `cpu` processors and
 //! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
 //! memory with `ex` the pool routines, `mdl`, `fault`; `choice` what is left open; `irp` and `complete` requests; `device` and `driver` objects, load
-//! and unload; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `host` what is
-//! particular to the host's system.
+//! and unload; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `network` the
+//! network in memory; `host` what is particular to the host's system.
 #![allow(non_snake_case, non_upper_case_globals)]
 
 mod choice;
@@ -41,6 +41,7 @@ pub mod host;
 mod irp;
 mod kernel;
 mod mdl;
+pub mod network;
 mod poll;
 mod pool;
 mod rtl;
