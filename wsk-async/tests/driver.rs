@@ -3,7 +3,7 @@
 mod common;
 
 use common::{RUN, on_stage};
-use ntsim::Kernel;
+use ntsim::{FaultKind, Faults, Kernel};
 use std::sync::mpsc;
 use wsk_async::device::Ioctl;
 use wsk_async::driver::{Driver, System};
@@ -118,14 +118,14 @@ fn every_allocation_of_a_load_may_fail() {
     let kernel = Kernel::builder().start();
     let mut failures = 0;
     for n in 1.. {
-        let before = kernel.stats().injected_failures;
-        kernel.fail_allocation(Some(n));
+        let before = kernel.struck(FaultKind::Allocation);
+        kernel.set_faults(Faults::none().nth(FaultKind::Allocation, n));
         let loaded = kernel.load("stage", common::driver_entry);
-        kernel.fail_allocation(None);
+        kernel.set_faults(Faults::none());
         match loaded {
             Ok(driver) => {
                 driver.unload();
-                assert_eq!(kernel.stats().injected_failures, before, "allocation {n} failed unnoticed");
+                assert_eq!(kernel.struck(FaultKind::Allocation), before, "allocation {n} failed unnoticed");
                 break;
             }
             Err(status) => assert_eq!(NtStatus(status), NtStatus::INSUFFICIENT_RESOURCES),

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Alive, alive, run, run_on};
+use ntsim::{FaultKind, Faults};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -253,13 +254,13 @@ fn spawn_without_memory_fails_and_drops_the_closure() {
     let count = Arc::new(AtomicUsize::new(0));
     // The scenario outlives the test, and must not keep the kernel.
     let (counter, kernel) = (count.clone(), Arc::new(kernel));
-    let faults = Arc::downgrade(&kernel);
+    let weak = Arc::downgrade(&kernel);
     let answer = run_on(&kernel, async move |system: &System, _: &Passive| {
         let guard = Alive::<Passive>::new(&counter);
-        let faults = faults.upgrade().unwrap();
-        faults.fail_allocation(Some(1));
+        let kernel = weak.upgrade().unwrap();
+        kernel.set_faults(Faults::none().nth(FaultKind::Allocation, 1));
         let failed = system.dispatch.spawn(move |_: Dispatch| async move { std::mem::forget(guard) }).map(drop);
-        faults.fail_allocation(None);
+        kernel.set_faults(Faults::none());
         system.dispatch.spawn(|_: Dispatch| async {})?.await?;
         Ok(format!("{failed:?}"))
     });

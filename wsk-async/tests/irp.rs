@@ -6,7 +6,7 @@ mod below;
 mod common;
 
 use below::{FAIL, PEND, PEND_FIRMLY, RELEASE, REVERSE};
-use ntsim::{Kernel, LoadReport};
+use ntsim::{FaultKind, Faults, Kernel, LoadReport};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::ptr::null_mut;
@@ -36,22 +36,18 @@ unsafe extern "system" fn driver_entry(object: *mut DRIVER_OBJECT, registry_path
 /// Runs a scenario over the driver below; says what it took.
 fn run(scenario: impl common::Scenario + 'static) -> (Result<String>, LoadReport) {
     let kernel = Kernel::builder().processors(2).start();
-    run_on(&kernel, scenario, None)
+    run_on(&kernel, scenario, Faults::none())
 }
 
-/// The same; the `failing`-th allocation of the request fails.
-fn run_on(
-    kernel: &Kernel,
-    scenario: impl common::Scenario + 'static,
-    failing: Option<u64>,
-) -> (Result<String>, LoadReport) {
+/// The same, with faults during the request.
+fn run_on(kernel: &Kernel, scenario: impl common::Scenario + 'static, faults: Faults) -> (Result<String>, LoadReport) {
     let below = kernel.load("below", below::driver_entry).unwrap();
     let stage = common::on_stage_by(kernel, driver_entry, scenario);
     let file = kernel.open(r"\\.\Stage").unwrap();
     let mut output = vec![0; 4096];
-    kernel.fail_allocation(failing);
+    kernel.set_faults(faults);
     let (status, length) = file.ioctl(common::RUN, &[], &mut output);
-    kernel.fail_allocation(None);
+    kernel.set_faults(Faults::none());
     drop(file);
     let report = stage.unload();
     below.unload();
@@ -266,7 +262,7 @@ fn memory_that_is_short_gives_the_request_back() {
                 }
             };
             // Other allocations of the control request, before this one, fail it as a whole.
-            match run_on(&kernel, scenario, Some(n)).0.as_deref() {
+            match run_on(&kernel, scenario, Faults::none().nth(FaultKind::Allocation, n)).0.as_deref() {
                 Ok("given back") => given_back += 1,
                 Ok(_) => completed_in_a_row += 1,
                 Err(status) => assert_eq!(*status, NtStatus::INSUFFICIENT_RESOURCES),
@@ -388,7 +384,7 @@ fn a_reserved_block_sends_what_is_essential_without_memory() {
             assert_eq!(ours.operations.count(), 0);
             Ok(String::new())
         };
-        sent += usize::from(run_on(&kernel, scenario, Some(n)).0.is_ok());
+        sent += usize::from(run_on(&kernel, scenario, Faults::none().nth(FaultKind::Allocation, n)).0.is_ok());
     }
     assert!(sent > 3);
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{RUN, on_stage, run, run_on};
+use ntsim::{FaultKind, Faults};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -360,8 +361,8 @@ fn every_allocation_may_fail() {
     let kernel = ntsim::Kernel::builder().start();
     let mut failures = 0;
     for n in 1.. {
-        let before = kernel.stats().injected_failures;
-        kernel.fail_allocation(Some(n));
+        let before = kernel.struck(FaultKind::Allocation);
+        kernel.set_faults(Faults::none().nth(FaultKind::Allocation, n));
         let result = run_on(&kernel, async move |system: &System, passive: &Passive| {
             let provider = system.wsk.capture(&system.timers, SECOND).await?;
             provider.resolve(passive, "127.0.0.1", 1).await?;
@@ -372,8 +373,8 @@ fn every_allocation_may_fail() {
             received?;
             Ok(String::new())
         });
-        kernel.fail_allocation(None);
-        if kernel.stats().injected_failures == before {
+        kernel.set_faults(Faults::none());
+        if kernel.struck(FaultKind::Allocation) == before {
             assert_eq!(result, Ok(String::new()));
             break;
         }

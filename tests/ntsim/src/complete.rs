@@ -317,7 +317,7 @@ pub(crate) unsafe extern "system" fn IoSetCompletionRoutineEx(
             violation(&rules::IRP_NO_STACK, format_args!("{CALL} with {Irp:p}"));
         }
         check_context(Irp, IoGetNextIrpStackLocation(Irp), CALL);
-        if fault::fails() {
+        if fault::allocation_fails() {
             return STATUS_INSUFFICIENT_RESOURCES;
         }
         device::hold(DeviceObject);

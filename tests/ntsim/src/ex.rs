@@ -33,7 +33,7 @@ fn allocate(call: &'static str, paged: bool, size: usize, tag: u32, zero: bool) 
         violation(&rules::POOL_ZERO, format_args!("{call} of {size} bytes with tag {tag:#x}"));
     }
     stats::count(&system().counters.pool_allocations);
-    if size > MAX_BLOCK || fault::fails() {
+    if size > MAX_BLOCK || fault::allocation_fails() {
         return null_mut();
     }
     let block = pool::allocate(Kind::Pool { paged }, size, tag).as_ptr();

@@ -1,9 +1,11 @@
 //! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
 
 use crate::driver::{self, Loaded};
+use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
 use crate::network::Network;
 use crate::pool;
+use crate::registry::{Registry, RegistryValue};
 use crate::stats::Stats;
 use crate::system::{self, Sink, system};
 use crate::{cpu, debug, wsk};
@@ -17,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) registry: Registry,
+    pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
     pub(crate) network: Option<Network>,
 }
@@ -50,6 +54,18 @@ impl Builder {
     /// Seed of the choices that the kernel makes at random: faults, where completions run, how late timers are. Default: 0.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.config.seed = seed;
+        self
+    }
+
+    /// A value in the registry, with its key. Each driver that is loaded has its service's key, too.
+    pub fn registry_value(self, key: &str, name: &str, value: RegistryValue) -> Builder {
+        self.config.registry.set(key, name, &value);
+        self
+    }
+
+    /// What may go wrong. Default: nothing.
+    pub fn faults(mut self, faults: Faults) -> Builder {
+        self.config.faults = faults;
         self
     }
 
@@ -89,6 +105,8 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                registry: Registry::default(),
+                faults: Faults::none(),
                 wsk: wsk::Config::default(),
                 network: None,
             },
@@ -112,19 +130,29 @@ impl Kernel {
     /// What happened since the start.
     pub fn stats(&self) -> Stats {
         let (live_blocks, live_bytes) = pool::live_totals();
-        Stats {
-            injected_failures: system().faults.injected.load(std::sync::atomic::Ordering::Relaxed),
-            live_blocks: live_blocks as u64,
-            live_bytes: live_bytes as u64,
-            ..system().counters.read()
-        }
+        Stats { live_blocks: live_blocks as u64, live_bytes: live_bytes as u64, ..system().counters.read() }
     }
 
-    /// Makes the n-th allocation from now on fail (1 is the next); `None` takes that back. Counted are ExAllocatePoolWithTag,
-    /// ExAllocatePool2, IoAllocateIrp, IoAllocateMdl, IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and
-    /// IoCreateDevice.
-    pub fn fail_allocation(&self, n: Option<u64>) {
-        system().faults.plan(n);
+    /// Exchanges what may go wrong from now on. Opportunities are counted anew; what struck and which allocations were seen
+    /// is kept.
+    pub fn set_faults(&self, faults: Faults) {
+        system().faults.set(faults);
+    }
+
+    /// How often a kind of fault struck since the start.
+    pub fn struck(&self, kind: FaultKind) -> u64 {
+        system().faults.struck(kind)
+    }
+
+    /// The faults that struck since the start, oldest first; of very many, the first ten thousand.
+    pub fn strikes(&self) -> Vec<Strike> {
+        system().faults.strikes()
+    }
+
+    /// The call stacks of allocations that were noted since the start, oldest first. See
+    /// [`Faults::each_allocation_site`] and [`Faults::note_allocation_sites`].
+    pub fn allocation_sites(&self) -> Vec<Site> {
+        system().faults.sites()
     }
 
     /// Unloads what is loaded, checks that the host program left nothing behind, and ends the kernel.

@@ -8,7 +8,7 @@ use crate::driver::Slot;
 use crate::rules::{self, Rule};
 use crate::system::system;
 use crate::verifier::violation;
-use crate::{dpc, spinlock, timer, wait};
+use crate::{dpc, irp_memory, spinlock, timer, wait};
 use parking_lot::Mutex;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
@@ -82,23 +82,28 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &address in self.addresses.iter().take_while(|&&address| address != 0) {
-            let mut named = false;
-            // A return address may be the first of the next line; one less is inside the call.
-            backtrace::resolve((address - 1) as *mut _, |symbol| {
-                let Some(name) = symbol.name() else { return };
-                named = true;
-                let _ = write!(f, "\n        {name:#}");
-                if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
-                    let _ = write!(f, " ({}:{line})", file.display());
-                }
-            });
-            if !named {
-                write!(f, "\n        {address:#x}")?;
-            }
-        }
-        Ok(())
+        write_frames(f, &self.addresses)
     }
+}
+
+/// Writes return addresses up to the first 0, a line for each, with names where the program has them.
+pub(crate) fn write_frames(f: &mut fmt::Formatter<'_>, addresses: &[usize]) -> fmt::Result {
+    for &address in addresses.iter().take_while(|&&address| address != 0) {
+        let mut named = false;
+        // A return address may be the first of the next line; one less is inside the call.
+        backtrace::resolve((address - 1) as *mut _, |symbol| {
+            let Some(name) = symbol.name() else { return };
+            named = true;
+            let _ = write!(f, "\n        {name:#}");
+            if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
+                let _ = write!(f, " ({}:{line})", file.display());
+            }
+        });
+        if !named {
+            write!(f, "\n        {address:#x}")?;
+        }
+    }
+    Ok(())
 }
 
 /// One block, live or in quarantine.
@@ -237,6 +242,7 @@ pub(crate) fn free(address: usize, block: &Block) {
     timer::check_range(&range, what);
     wait::check_range(&range, what);
     spinlock::check_range(&range, what);
+    irp_memory::forget_range(&range, what);
     check_guards(address, block);
 
     let mut evicted = Vec::new();

@@ -39,8 +39,6 @@ pub struct Stats {
     pub dpcs: u64,
     /// IRPs completed.
     pub completions: u64,
-    /// Allocations that [`Kernel::fail_allocation`](crate::Kernel::fail_allocation) made fail.
-    pub injected_failures: u64,
     /// Blocks that are live: pool, IRPs, MDLs, work items and devices.
     pub live_blocks: u64,
     /// Bytes in them.

@@ -4,10 +4,12 @@
 use crate::choice::Choices;
 use crate::cpu::Processor;
 use crate::device::Names;
+use crate::device_pointer::Pointers;
 use crate::driver::{Drivers, Slot};
-use crate::fault::Faults;
+use crate::fault::Engine;
 use crate::kernel::Config;
 use crate::pool::Pool;
+use crate::registry::Registry;
 use crate::rules;
 use crate::stats::Counters;
 use crate::thread::{self, Threads};
@@ -33,11 +35,13 @@ pub(crate) struct System {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) pool: Pool,
     pub(crate) names: Names,
+    pub(crate) device_pointers: Pointers,
+    pub(crate) registry: Registry,
     pub(crate) drivers: Drivers,
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Engine,
     pub(crate) choices: Choices,
     /// The cancel spin lock.
     pub(crate) cancel_lock: AtomicUsize,
@@ -90,11 +94,13 @@ pub(crate) fn start(config: Config) {
         dispatcher: Dispatcher::new(),
         pool: Pool::default(),
         names: Names::default(),
+        device_pointers: Pointers::default(),
+        registry: config.registry,
         drivers: Drivers::new(),
         threads: Threads::default(),
         workers: Workers::default(),
         counters: Counters::default(),
-        faults: Faults::new(),
+        faults: Engine::new(config.faults),
         choices: Choices::new(config.seed),
         cancel_lock: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),

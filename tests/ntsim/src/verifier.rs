@@ -127,7 +127,9 @@ fn bracket<R>(what: &'static str, slot: Slot, code: impl FnOnce() -> R) -> R {
     let caller = current.driver.replace(slot);
     let call = Call::begin(what);
     driver::enter(slot);
-    let result = code();
+    let (mut code, mut result) = (Some(code), None);
+    enter_driver(&mut || result = code.take().map(|code| code()));
+    let result = result.expect("the code has run");
     if current.critical_regions.get() != critical {
         violation(&rules::CRITICAL_REGION, format_args!("{what} returned inside a critical region that it entered"));
     }
@@ -135,6 +137,14 @@ fn bracket<R>(what: &'static str, slot: Slot, code: impl FnOnce() -> R) -> R {
     drop(call);
     current.driver.set(caller);
     result
+}
+
+/// Calls the driver. Its address tells where on a stack the driver's frames begin.
+#[inline(never)]
+pub(crate) fn enter_driver(code: &mut dyn FnMut()) {
+    code();
+    // Something is left to do, so that the frame stays.
+    std::hint::black_box(());
 }
 
 /// Name of a dispatch routine for [`call_driver`], whose IRQL on return has a rule of its own.

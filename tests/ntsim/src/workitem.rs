@@ -97,7 +97,7 @@ pub(crate) unsafe extern "system" fn IoAllocateWorkItem(DeviceObject: *mut DEVIC
     let _call = require_irql("IoAllocateWorkItem", DISPATCH_LEVEL);
     device::check(DeviceObject, "IoAllocateWorkItem");
     stats::count(&system().counters.work_items);
-    if fault::fails() {
+    if fault::allocation_fails() {
         return std::ptr::null_mut();
     }
     let item: *mut WorkItem = pool::allocate(Kind::WorkItem, size_of::<WorkItem>(), 0).as_ptr().cast();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ntsim::{Kernel, RULES};
+use ntsim::{FaultKind, Faults, Kernel, RULES};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -306,16 +306,16 @@ fn the_chosen_allocation_fails() {
     let driver = load(&kernel, create, delete_device);
     // SAFETY: what was allocated is freed.
     let allocate = || unsafe { ExAllocatePoolWithTag(NonPagedPool, 8, TAG) };
-    kernel.fail_allocation(Some(3));
+    kernel.set_faults(Faults::none().nth(FaultKind::Allocation, 3));
     let blocks = [allocate(), allocate(), allocate(), allocate()];
     assert_eq!(blocks.map(|block| block.is_null()), [false, false, true, false]);
     blocks.into_iter().filter(|block| !block.is_null()).for_each(free);
-    assert_eq!(kernel.stats().injected_failures, 1);
+    assert_eq!(kernel.struck(FaultKind::Allocation), 1);
 
     // Every routine that allocates takes part.
     // SAFETY: failing calls leave nothing.
     unsafe {
-        let fail = || kernel.fail_allocation(Some(1));
+        let fail = || kernel.set_faults(Faults::none().nth(FaultKind::Allocation, 1));
         fail();
         assert!(IoAllocateIrp(1, FALSE).is_null());
         fail();
@@ -329,10 +329,10 @@ fn the_chosen_allocation_fails() {
         let status = IoCreateDevice(null_mut(), 0, std::ptr::null(), FILE_DEVICE_UNKNOWN, 0, FALSE, &mut device);
         assert_eq!(status, STATUS_INSUFFICIENT_RESOURCES);
     }
-    kernel.fail_allocation(Some(1));
-    kernel.fail_allocation(None);
+    kernel.set_faults(Faults::none().nth(FaultKind::Allocation, 1));
+    kernel.set_faults(Faults::none());
     free(pool(8));
-    assert_eq!(kernel.stats().injected_failures, 5);
+    assert_eq!(kernel.struck(FaultKind::Allocation), 5);
     driver.unload();
 }
 

@@ -3,7 +3,7 @@
 
 use crate::network::{BlackHole, recorded_server};
 use crate::{Network, Scenario};
-use ntsim::Kernel;
+use ntsim::{FaultKind, Faults, Kernel};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tfo_probe::evidence::Evidence;
@@ -302,33 +302,56 @@ fn memory_stays_level() {
     kernel.shutdown();
 }
 
-/// Each allocation fails once, from the load to the unload: the driver says so, or does without, and leaves nothing behind.
+/// Loads, probes and unloads while memory is short: the driver says so, or does without, and leaves nothing behind.
+fn probe_with_faults(kernel: &Kernel, request: &[u8], faults: Faults, what: &str) {
+    kernel.set_faults(faults);
+    match kernel.load("tfo-probe", tfo_probe::driver_entry) {
+        Err(status) => assert_eq!(status, STATUS_INSUFFICIENT_RESOURCES, "{what}"),
+        Ok(driver) => {
+            let file = open(kernel);
+            let (status, _) = file.ioctl(IOCTL_PROBE, request, &mut vec![0; response_len(1, 1)]);
+            let expected = [STATUS_SUCCESS, STATUS_INSUFFICIENT_RESOURCES];
+            assert!(expected.contains(&status), "{what}: 0x{status:08X}");
+            drop(file);
+            driver.unload();
+        }
+    }
+    kernel.set_faults(Faults::none());
+    assert_eq!(kernel.stats().live_blocks, 0, "{what}");
+}
+
+/// Each allocation fails once, from the load to the unload, by its number and then by its call site.
 fn every_allocation_may_fail() {
     let (server, _record) = recorded_server();
     let kernel = kernel();
     let request = probe_of(server.address().port(), 1).request().expect("a good request");
+    let struck = || kernel.struck(FaultKind::Allocation);
     let mut failed = 0;
     loop {
-        kernel.fail_allocation(Some(failed + 1));
-        match kernel.load("tfo-probe", tfo_probe::driver_entry) {
-            Err(status) => assert_eq!(status, STATUS_INSUFFICIENT_RESOURCES, "allocation {}", failed + 1),
-            Ok(driver) => {
-                let file = open(&kernel);
-                let (status, _) = file.ioctl(IOCTL_PROBE, &request, &mut vec![0; response_len(1, 1)]);
-                let expected = [STATUS_SUCCESS, STATUS_INSUFFICIENT_RESOURCES];
-                assert!(expected.contains(&status), "allocation {}: 0x{status:08X}", failed + 1);
-                drop(file);
-                driver.unload();
-            }
-        }
-        kernel.fail_allocation(None);
-        if kernel.stats().injected_failures == failed {
+        let nth = Faults::none().nth(FaultKind::Allocation, failed + 1);
+        probe_with_faults(&kernel, &request, nth, &format!("allocation {}", failed + 1));
+        if struck() == failed {
             break;
         }
         failed += 1;
-        assert_eq!(kernel.stats().injected_failures, failed);
+        assert_eq!(struck(), failed);
     }
+    let mut before = 0;
+    let mut runs = 0;
+    while before != struck() {
+        before = struck();
+        runs += 1;
+        probe_with_faults(
+            &kernel,
+            &request,
+            Faults::none().each_allocation_site(),
+            &format!("run {runs} by call site"),
+        );
+    }
+    let sites = kernel.allocation_sites();
+    println!("failed once each: {failed} allocations by number, {} call sites in {runs} runs; 0 leaks", sites.len());
     assert!(failed > 40, "only {failed} allocations were seen");
+    assert!(sites.len() > 30 && sites.iter().all(|site| site.failed()), "{} call sites", sites.len());
     kernel.shutdown();
 }
 

@@ -103,7 +103,7 @@ impl Event {
     /// Returns when a thread has begun to wait after `before` was looked at.
     pub(crate) fn until_waited(self, before: *mut LIST_ENTRY) {
         while self.newest_waiter() == before {
-            std::thread::yield_now();
+            pause();
         }
     }
 }
@@ -367,6 +367,33 @@ pub(crate) fn start_thread(routine: PKSTART_ROUTINE, context: *mut c_void) -> HA
     };
     assert_eq!(status, STATUS_SUCCESS);
     handle
+}
+
+unsafe extern "system" fn run_body(context: *mut c_void) {
+    // SAFETY: the context is the body that `run_thread` leaked, and is used once.
+    let body = unsafe { Box::from_raw(context.cast::<Box<dyn FnOnce() + Send>>()) };
+    body();
+}
+
+/// Runs a body on a system thread that nobody waits for.
+pub(crate) fn run_thread(body: impl FnOnce() + Send + 'static) {
+    let body: Box<Box<dyn FnOnce() + Send>> = Box::new(Box::new(body));
+    let handle = start_thread(run_body, Box::into_raw(body).cast());
+    // SAFETY: an open handle.
+    assert_eq!(unsafe { ZwClose(handle) }, STATUS_SUCCESS);
+}
+
+/// Lets others run, in a loop that waits for what they do: each call of the kernel is where the simulator may switch.
+pub(crate) fn pause() {
+    irql();
+    std::thread::yield_now();
+}
+
+/// Keeps the processor, or the thread, for good.
+pub(crate) fn spin_for_ever() -> ! {
+    loop {
+        pause();
+    }
 }
 
 /// Waits for a thread's end and closes its handle.

@@ -133,13 +133,11 @@ mutants! {
     lock_held_by_another_processor(kernel) breaks "SpinLockRelease" {
         let lock = Lock::new();
         let held = Event::new(NotificationEvent, false);
-        std::thread::spawn(move || {
+        run_thread(move || {
             move_to(1);
             lock.acquire();
             held.set();
-            loop {
-                std::thread::park();
-            }
+            spin_for_ever();
         });
         held.wait(PATIENCE);
         move_to(0);

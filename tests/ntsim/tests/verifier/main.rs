@@ -1,17 +1,25 @@
 //! The verifier's own tests: for each rule a faulty driver that must trip it. Each runs in a child process, whose exit code
 //! and report are looked at; so do the faultless drivers, which must end well.
+//!
+//! The drivers' code knows nothing of how the kernel runs: what needs another thread asks the kernel for one, and what waits
+//! waits in the kernel.
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../wsk_support/mod.rs"]
+mod wsk_support;
 
 mod irps;
 mod levels;
 mod memory;
+mod objects;
 mod requests;
 mod unload;
+mod wsk;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use ntsim::{EXIT_CODE, Kernel, RULES};
+use ntsim::wsk::{Config, WSK_RULES};
+use ntsim::{Builder, EXIT_CODE, Kernel, RULES, Rule};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
@@ -21,20 +29,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Names the driver that a child process runs.
 const CHILD: &str = "NTSIM_MUTANT";
 
-/// Rules about IRPs and MDLs that only the WSK provider applies: their mutants are in `wsk_verifier.rs`.
-const OF_THE_PROVIDER: [&str; 2] = ["IrpSentTwice", "MdlInFlight"];
-
 /// A driver that breaks a rule.
 struct Mutant {
     name: &'static str,
     /// Id of the rule; `None` for a faultless driver.
     rule: Option<&'static str>,
+    /// What is particular to its kernel.
+    builder: fn(Builder) -> Builder,
     run: fn(&Kernel),
 }
 
 /// Defines the mutants of a file.
 macro_rules! mutants {
-    ($($name:ident($kernel:ident) $(breaks $rule:literal)? $body:block)*) => {
+    ($($name:ident($kernel:ident) $(breaks $rule:literal)? $(with($builder:expr))? $body:block)*) => {
         $(fn $name($kernel: &ntsim::Kernel) {
             // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
             #[allow(unused_unsafe, reason = "some go wrong through safe methods of the tests alone")]
@@ -44,16 +51,37 @@ macro_rules! mutants {
             let _ = $kernel;
         })*
 
-        pub(crate) const MUTANTS: &[crate::Mutant] =
-            &[$(crate::Mutant { name: stringify!($name), rule: mutants!(@rule $($rule)?), run: $name }),*];
+        pub(crate) const MUTANTS: &[crate::Mutant] = &[$(crate::Mutant {
+            name: stringify!($name),
+            rule: mutants!(@rule $($rule)?),
+            builder: mutants!(@builder $($builder)?),
+            run: $name,
+        }),*];
     };
     (@rule) => { None };
     (@rule $rule:literal) => { Some($rule) };
+    (@builder) => { |builder| builder };
+    (@builder $builder:expr) => { $builder };
 }
 pub(crate) use mutants;
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    [levels::MUTANTS, memory::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS].into_iter().flatten()
+    [
+        levels::MUTANTS,
+        memory::MUTANTS,
+        objects::MUTANTS,
+        irps::MUTANTS,
+        requests::MUTANTS,
+        unload::MUTANTS,
+        wsk::MUTANTS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Every rule, the kernel's and the WSK provider's.
+fn rules() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().chain(WSK_RULES).copied()
 }
 
 fn main() {
@@ -77,7 +105,8 @@ fn run_child(name: &str) {
         support::Event::new(0, false).set();
         return;
     }
-    let kernel = Kernel::builder().processors(2).start();
+    let wsk = Config { deregister_patience: Duration::from_millis(200), ..Config::default() };
+    let kernel = (mutant.builder)(Kernel::builder().processors(2).wsk(wsk)).start();
     (mutant.run)(&kernel);
     kernel.shutdown();
 }
@@ -93,7 +122,7 @@ fn check(mutant: &Mutant) -> Result<(), Failed> {
     let Some(rule) = mutant.rule else {
         return expect(child.status.success() && report.is_empty(), "a faultless driver was stopped");
     };
-    let row = RULES.iter().find(|row| row.id == rule).ok_or_else(|| format!("{rule} is not in the table of rules"))?;
+    let row = rules().find(|row| row.id == rule).ok_or_else(|| format!("{rule} is not in the table of rules"))?;
     expect(child.status.code() == Some(EXIT_CODE), "the exit code is not the verifier's")?;
     expect(report.contains(&format!("*** STOP: 0x{:08X} (0x{:X},", row.bug_check, row.parameter)), "no bug check")?;
     expect(report.contains(&format!("rule:   {rule}: {}", row.text)), "another rule")?;
@@ -102,7 +131,6 @@ fn check(mutant: &Mutant) -> Result<(), Failed> {
 
 fn every_rule_has_a_mutant() -> Result<(), Failed> {
     let tripped: BTreeSet<_> = all().filter_map(|mutant| mutant.rule).collect();
-    let rules: BTreeSet<_> = RULES.iter().map(|rule| rule.id).collect();
-    let without: Vec<_> = rules.difference(&tripped).filter(|rule| !OF_THE_PROVIDER.contains(rule)).collect();
+    let without: Vec<_> = rules().map(|rule| rule.id).filter(|rule| !tripped.contains(rule)).collect();
     if without.is_empty() { Ok(()) } else { Err(format!("no mutant breaks {without:?}").into()) }
 }

@@ -100,7 +100,9 @@ mutants! {
         KeInitializeEvent(memory.cast(), NotificationEvent, FALSE);
         let event = Event(memory.cast());
         let before = event.newest_waiter();
-        std::thread::spawn(move || event.wait(PATIENCE));
+        run_thread(move || {
+            event.wait(PATIENCE);
+        });
         event.until_waited(before);
         free(memory);
     }

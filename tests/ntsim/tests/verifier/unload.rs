@@ -81,13 +81,11 @@ unsafe fn leave_timer(_: *mut DRIVER_OBJECT) {
 /// Keeps processor 1 at DISPATCH_LEVEL for ever, so that what is queued there stays.
 fn occupy_processor_1() {
     let there = Event::new(NotificationEvent, false);
-    std::thread::spawn(move || {
+    run_thread(move || {
         move_to(1);
         raise(DISPATCH_LEVEL);
         there.set();
-        loop {
-            std::thread::park();
-        }
+        spin_for_ever();
     });
     there.wait(PATIENCE);
 }
@@ -104,9 +102,7 @@ unsafe fn leave_dpc_running(_: *mut DRIVER_OBJECT) {
     let runs = Event::new(NotificationEvent, false);
     let body = move |_, _, _| {
         runs.set();
-        loop {
-            std::thread::park();
-        }
+        spin_for_ever();
     };
     Dpc::new(body).importance(HighImportance).bound_to(1).insert(0, 0);
     runs.wait(PATIENCE);

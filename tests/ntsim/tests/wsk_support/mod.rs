@@ -10,12 +10,13 @@ pub(crate) use net::{BlackHole, Listener, Net, Stream, over_both_networks};
 
 use ntsim::wsk::Config;
 use ntsim::{Builder, Kernel};
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::ptr::{self, null, null_mut};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, Once};
+use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
 use wsk_sys::*;
@@ -227,7 +228,8 @@ struct Shared {
     irp: *mut IRP,
     calls: AtomicU8,
     completion: Mutex<Option<Completion>>,
-    completed: Condvar,
+    /// Set when there is a completion. A kernel's event, so that the simulator knows who waits for whom.
+    completed: UnsafeCell<KEVENT>,
 }
 
 // SAFETY: the IRP is given to IoCancelIrp alone, which any thread may call until the operation is dropped.
@@ -239,16 +241,15 @@ unsafe extern "system" fn on_complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP
     unsafe {
         let shared = &*context.cast::<Shared>();
         assert_eq!(shared.calls.fetch_add(1, Ordering::Relaxed), 0, "the routine was called before");
-        let mut completion = shared.completion.lock().unwrap();
-        *completion = Some(Completion {
+        *shared.completion.lock().unwrap() = Some(Completion {
             status: (*irp).IoStatus.Status,
             information: (*irp).IoStatus.Information,
             irql: KeGetCurrentIrql(),
             pending_returned: (*irp).PendingReturned != FALSE,
             order: ORDER.fetch_add(1, Ordering::Relaxed),
         });
-        // Under the lock: whoever waits may free all of this right after.
-        shared.completed.notify_all();
+        // Last: whoever waits may free all of this right after.
+        KeSetEvent(shared.completed.get(), 0, FALSE);
     }
     STATUS_MORE_PROCESSING_REQUIRED
 }
@@ -263,10 +264,12 @@ impl Op {
         // SAFETY: the arguments are plain numbers.
         let irp = unsafe { IoAllocateIrp(1, FALSE) };
         assert!(!irp.is_null());
-        let shared = Shared { irp, calls: AtomicU8::new(0), completion: Mutex::new(None), completed: Condvar::new() };
-        let mut shared = Box::new(shared);
-        // SAFETY: the IRP was just allocated, with one stack location.
+        // SAFETY: an event is plain data, for which zero is valid; it is initialized in its place.
+        let completed = UnsafeCell::new(unsafe { std::mem::zeroed() });
+        let mut shared = Box::new(Shared { irp, calls: AtomicU8::new(0), completion: Mutex::new(None), completed });
+        // SAFETY: the event stays where it is; the IRP was just allocated, with one stack location.
         unsafe {
+            KeInitializeEvent(shared.completed.get(), NotificationEvent, FALSE);
             IoSetCompletionRoutine(irp, on_complete, (&raw mut *shared).cast(), true, true, true);
             if cancelled {
                 IoCancelIrp(irp);
@@ -287,9 +290,11 @@ impl Op {
 
     /// Waits for the completion.
     pub(crate) fn wait_full(&self) -> Completion {
-        let waiting = self.shared.completion.lock().unwrap();
-        let (completion, _) = self.shared.completed.wait_timeout_while(waiting, PATIENCE, |c| c.is_none()).unwrap();
-        let completion = completion.expect("the request is completed in time");
+        let patience = -(PATIENCE.as_nanos() as i64 / 100);
+        let event = self.shared.completed.get().cast();
+        // SAFETY: initialized when the operation was started.
+        unsafe { KeWaitForSingleObject(event, Executive, KernelMode, FALSE, &patience) };
+        let completion = self.completion().expect("the request is completed in time");
         if self.returned != STATUS_PENDING {
             assert_eq!(completion.status, self.returned, "what was returned is what it was completed with");
             assert!(!completion.pending_returned);

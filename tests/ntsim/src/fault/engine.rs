@@ -1,0 +1,145 @@
+//! Decides for each opportunity whether a fault strikes, and notes what struck. For the kernel's routines, which ask here.
+
+use super::plan::{FaultKind, Faults, KINDS, Sites};
+use super::site::{self, Site, Stack};
+use crate::choice;
+use crate::cpu::current;
+use crate::system::system;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Most strikes that are told one by one; beyond it they are only counted.
+const TOLD: usize = 10_000;
+
+/// A fault that struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strike {
+    /// Its kind.
+    pub kind: FaultKind,
+    /// The routine that it struck.
+    pub place: &'static str,
+    /// Which of the kind's opportunities it was, counted from 1 since the faults were set.
+    pub opportunity: u64,
+}
+
+impl fmt::Display for Strike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} (at opportunity {})", self.place, self.kind.name(), self.opportunity)
+    }
+}
+
+/// The faults of a kernel.
+pub(crate) struct Engine {
+    /// Kinds that may strike, to be read without the lock.
+    armed: AtomicU32,
+    state: Mutex<State>,
+}
+
+struct State {
+    faults: Faults,
+    /// Opportunities of each kind that may strike, since the faults were set.
+    opportunities: [u64; KINDS],
+    /// Strikes of each kind, since the kernel started.
+    struck: [u64; KINDS],
+    strikes: Vec<Strike>,
+    /// Places in `sites` by call stack.
+    site_numbers: HashMap<Stack, usize>,
+    sites: Vec<Site>,
+}
+
+impl Engine {
+    /// Begins with `faults`.
+    pub(crate) fn new(faults: Faults) -> Engine {
+        Engine {
+            armed: AtomicU32::new(faults.armed()),
+            state: Mutex::new(State {
+                faults,
+                opportunities: [0; KINDS],
+                struck: [0; KINDS],
+                strikes: Vec::new(),
+                site_numbers: HashMap::new(),
+                sites: Vec::new(),
+            }),
+        }
+    }
+
+    /// Goes on with other faults.
+    pub(crate) fn set(&self, faults: Faults) {
+        let mut state = self.state.lock();
+        self.armed.store(faults.armed(), Ordering::Relaxed);
+        state.faults = faults;
+        state.opportunities = [0; KINDS];
+    }
+
+    /// How often a kind struck since the kernel started.
+    pub(crate) fn struck(&self, kind: FaultKind) -> u64 {
+        self.state.lock().struck[kind as usize]
+    }
+
+    /// What struck since the kernel started, oldest first.
+    pub(crate) fn strikes(&self) -> Vec<Strike> {
+        self.state.lock().strikes.clone()
+    }
+
+    /// The call stacks of allocations that were noted, oldest first.
+    pub(crate) fn sites(&self) -> Vec<Site> {
+        self.state.lock().sites.clone()
+    }
+
+    fn may_strike(&self, kind: FaultKind) -> bool {
+        self.armed.load(Ordering::Relaxed) & kind.bit() != 0
+    }
+
+    /// Counts an opportunity of a kind; says which it is, and whether the kind strikes by its rate.
+    fn draw(&self, kind: FaultKind) -> (u64, bool) {
+        let (opportunity, rate) = {
+            let mut state = self.state.lock();
+            let opportunity = &mut state.opportunities[kind as usize];
+            *opportunity += 1;
+            (*opportunity, state.faults.rates[kind as usize])
+        };
+        // With no lock held: who chooses may be a scheduler.
+        (opportunity, opportunity == rate.nth || choice::happens(kind.name(), rate.one_in))
+    }
+
+    fn note(&self, strike: Strike) {
+        let mut state = self.state.lock();
+        state.struck[strike.kind as usize] += 1;
+        if state.strikes.len() < TOLD {
+            state.strikes.push(strike);
+        }
+    }
+
+    /// Notes the call stack of an allocation; says whether it has to fail for being new.
+    fn note_site(&self, routine: &'static str) -> bool {
+        let sites = self.state.lock().faults.sites;
+        if sites == Sites::Ignored {
+            return false;
+        }
+        let stack = site::stack();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let number = *state.site_numbers.entry(stack).or_insert_with_key(|stack| {
+            state.sites.push(Site::new(routine, stack.clone()));
+            state.sites.len() - 1
+        });
+        state.sites[number].meet(sites == Sites::FailedOnce)
+    }
+}
+
+/// Counts one call of an allocating routine, which is the call that is being served; says whether it has to fail.
+pub(crate) fn allocation_fails() -> bool {
+    let engine = &system().faults;
+    if !engine.may_strike(FaultKind::Allocation) {
+        return false;
+    }
+    let place = current().call.get();
+    let is_new = engine.note_site(place);
+    let (opportunity, strikes) = engine.draw(FaultKind::Allocation);
+    if is_new || strikes {
+        engine.note(Strike { kind: FaultKind::Allocation, place, opportunity });
+    }
+    is_new || strikes
+}
