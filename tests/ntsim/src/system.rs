@@ -116,7 +116,7 @@ pub(crate) fn start(config: Config) {
         let name = format!("processor {}", processor.index);
         thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
     }
-    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk });
+    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.network);
 }
 
 /// Ends the running kernel, whose drivers are unloaded: checks that the host program has left nothing, then stops all
