@@ -9,11 +9,11 @@ use crate::driver::{self, Slot};
 use crate::flight::What;
 use crate::irp::{self, COMPLETING, Record, SENT, WAS_SENT};
 use crate::rules;
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::track::Completion;
 use crate::verifier::{self, call_driver, require_irql, violation};
-use crate::{fault, flight, stats, unwound, watchdog};
-use parking_lot::Mutex;
+use crate::{fault, flight, sched, stats, unwound, watchdog};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -113,6 +113,7 @@ pub(crate) unsafe fn call(device: *mut DEVICE_OBJECT, irp: *mut IRP, name: &'sta
 /// # Safety
 /// The caller owns the IRP, and does not after.
 pub(crate) unsafe fn complete(irp: *mut IRP, call: &str) {
+    sched::point("an IRP is completed");
     stats::count(&system().counters.completions);
     watchdog::note_hand_over();
     // SAFETY: the caller's promise; see the module's comment for the end of it.

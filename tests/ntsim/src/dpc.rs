@@ -5,10 +5,10 @@
 
 use crate::cpu::{self, Processor, current};
 use crate::driver::Slot;
+use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::verifier::{self, call_driver, require_irql, uninitialized, violation};
-use crate::{rules, stats};
-use parking_lot::{Mutex, MutexGuard};
+use crate::{rules, sched, stats};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -179,6 +179,7 @@ pub(crate) fn drain(processor: &Processor) -> bool {
             processor.watch.rest();
             return false;
         };
+        sched::point("a DPC begins");
         stats::count(&system().counters.dpcs);
         let [first, second] = taken.arguments;
         processor.watch.begin(taken.dpc as usize, taken.routine as usize, taken.context as usize);

@@ -2,9 +2,9 @@
 //! transfers. By address, so that a free finds what it would pull away.
 
 use crate::rules::{self, Rule};
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::violation;
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};

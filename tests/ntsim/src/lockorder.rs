@@ -4,9 +4,9 @@
 
 use crate::cpu::current;
 use crate::rules;
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::violation;
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 

@@ -82,6 +82,8 @@ rules! {
     COMPLETION_RECURSION = "CompletionRecursion", 0x7F / 0x08, "completion routines do not call each other by requests that complete inside their calls";
     BAD_ADDRESS = "BadAddress", 0x50 / 0, "a driver touches memory that exists, and checks what an allocation returned";
     CRITICAL_REGION = "CriticalRegions", 0xC4 / 0x11A, "a critical region is entered before it is left, and left before its callback returns";
+    STUCK = "LostWakeUp", 0xC4 / 0, "while somebody waits, somebody can go on, or time brings something: in explore mode";
+    ENDLESS = "Livelock", 0x133 / 1, "a schedule of explore mode has an end";
     UNINITIALIZED = "UninitializedObject", 0xC4 / 0, "an object is initialized, and not overwritten, before it is used";
 
     // Spin locks.

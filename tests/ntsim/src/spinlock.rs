@@ -1,6 +1,7 @@
 //! Spin locks. A held lock's word names its owner, so that misuse is told from contention.
 
 use crate::cpu::{self, Processor, current};
+use crate::explore::engine;
 use crate::lockorder::{self, Way};
 use crate::rules;
 use crate::system::system;
@@ -28,7 +29,7 @@ pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK, way: Way) {
     // SAFETY: the caller's promise.
     let word = unsafe { AtomicUsize::from_ptr(lock) };
     let mut spins = 0;
-    while let Err(owner) = word.compare_exchange_weak(0, mine, Ordering::Acquire, Ordering::Relaxed) {
+    while let Err(owner) = word.compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed) {
         if owner == mine {
             violation(
                 &rules::LOCK_TWICE,
@@ -37,6 +38,10 @@ pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK, way: Way) {
         }
         if owner != 0 && owner & !0xFF != HELD {
             uninitialized(lock as usize, format_args!("the spin lock at {lock:p} holds {owner:#x}"));
+        }
+        if let Some(engine) = engine() {
+            engine.wait(lock as usize, None);
+            continue;
         }
         // A host with fewer processors than the simulated machine may have put the owner to sleep.
         spins += 1;
@@ -67,6 +72,9 @@ pub(crate) unsafe fn release(lock: *mut KSPIN_LOCK) {
     }
     processor.note_released(lock as usize);
     word.store(0, Ordering::Release);
+    if let Some(engine) = engine() {
+        engine.wake(lock as usize, true);
+    }
 }
 
 /// Acquires a lock from any IRQL up to DISPATCH_LEVEL; returns the IRQL before.

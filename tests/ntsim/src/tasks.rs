@@ -5,13 +5,18 @@ use crate::clock;
 use crate::cpu::{self, current};
 use crate::driver::Slot;
 use crate::rules;
+use crate::sched::Mutex;
 use crate::system::{running, system};
 use crate::verifier::{self, Call, violation};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use wsk_sys::watch::TaskEvent;
 use wsk_sys::{DISPATCH_LEVEL, KIRQL};
+
+/// Polls of an executor between two looks at who waits for a turn.
+const POLLS_PER_LOOK: u64 = 256;
+/// How often each task may be polled while another one is ready.
+const MAX_TURNS: u64 = 1000;
 
 /// The executors and tasks of a kernel, by their addresses.
 #[derive(Default)]
@@ -29,12 +34,14 @@ struct Executor {
     driver: Slot,
     irql: KIRQL,
     closed: bool,
+    /// Polls of its tasks so far.
+    polls: u64,
 }
 
 struct Task {
     executor: usize,
-    /// Since when it is ready, an interrupt time.
-    ready: Option<u64>,
+    /// Since when it is ready: an interrupt time, and the number of polls of its executor.
+    ready: Option<(u64, u64)>,
     /// The thread that polls it, and at which IRQL and with how many spin locks it began.
     polled: Option<(usize, KIRQL, usize)>,
     completed: bool,
@@ -56,7 +63,7 @@ fn thread() -> usize {
 
 fn opened(table: &mut Table, executor: usize, irql: KIRQL) {
     let driver = current().driver.get();
-    table.executors.insert(executor, Executor { driver, irql, closed: false });
+    table.executors.insert(executor, Executor { driver, irql, closed: false, polls: 0 });
 }
 
 fn closed(table: &mut Table, executor: usize) {
@@ -75,11 +82,11 @@ fn woken(table: &mut Table, task: usize) {
         violation(&rules::TASK_WAKE_IRQL, detail);
     }
     let executor = table.task(task, TaskEvent::Woken).executor;
-    if table.executors.get(&executor).is_none_or(|executor| executor.closed) {
+    let Some(&Executor { polls, closed: false, .. }) = table.executors.get(&executor) else {
         let detail = format_args!("the task at {task:#x} is woken, whose executor at {executor:#x} is closed");
-        violation(&rules::TASK_GONE, detail);
-    }
-    table.task(task, TaskEvent::Woken).ready.get_or_insert_with(clock::now);
+        violation(&rules::TASK_GONE, detail)
+    };
+    table.task(task, TaskEvent::Woken).ready.get_or_insert_with(|| (clock::now(), polls));
 }
 
 fn poll_begun(table: &mut Table, task: usize) {
@@ -100,6 +107,27 @@ fn poll_begun(table: &mut Table, task: usize) {
     }
     state.ready = None;
     state.polled = Some((thread(), irql, locks));
+    if let Some(of) = table.executors.get_mut(&executor) {
+        of.polls += 1;
+        if of.polls.is_multiple_of(POLLS_PER_LOOK) {
+            check_turns(table, executor);
+        }
+    }
+}
+
+/// Stops the run if a task of an executor is ready, and others were polled in its place again and again.
+fn check_turns(table: &Table, executor: usize) {
+    let polls = table.executors[&executor].polls;
+    let patience = MAX_TURNS * table.tasks.len() as u64;
+    for (address, task) in table.tasks.iter().filter(|(_, task)| task.executor == executor) {
+        if let Some((_, before)) = task.ready
+            && polls - before > patience
+        {
+            let detail =
+                format_args!("the task at {address:#x} is ready; {} polls of others went before", polls - before);
+            violation(&rules::STARVATION, detail);
+        }
+    }
 }
 
 fn poll_ended(table: &mut Table, task: usize, event: TaskEvent) {
@@ -144,7 +172,7 @@ pub(crate) fn unload_checks(driver: Slot) {
 /// The task that has been ready for longest, with since when (interrupt time).
 pub(crate) fn longest_ready() -> Option<(usize, u64)> {
     let table = system().tables.tasks.table.lock();
-    table.tasks.iter().filter_map(|(&address, task)| Some((address, task.ready?))).min_by_key(|&(_, since)| since)
+    table.tasks.iter().filter_map(|(&address, task)| Some((address, task.ready?.0))).min_by_key(|&(_, since)| since)
 }
 
 /// # Safety

@@ -2,10 +2,10 @@
 //! initialized there again. Fed by [`crate::track`].
 
 use crate::rules::Rule;
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::violation;
 use crate::{dpc, timer};
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
