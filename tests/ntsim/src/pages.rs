@@ -30,7 +30,11 @@ const STACK_REACH: usize = 64 << 20;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Live,
-    Paged { resident: bool },
+    /// Paged pool, with how many MDLs lock it.
+    Paged {
+        resident: bool,
+        locks: usize,
+    },
     Freed,
 }
 
@@ -51,7 +55,7 @@ pub(crate) fn allocate(size: usize, paged: bool) -> Option<usize> {
     let start = base + PAGE;
     // SAFETY: the pages between the guards of a fresh mapping.
     unsafe { memory::protect(start, length, true) };
-    let state = if paged { State::Paged { resident: true } } else { State::Live };
+    let state = if paged { State::Paged { resident: true, locks: 0 } } else { State::Live };
     TABLE.lock().insert(base, (length + 2 * PAGE, state));
     if paged {
         RESIDENT.fetch_add(1, Ordering::SeqCst);
@@ -59,20 +63,48 @@ pub(crate) fn allocate(size: usize, paged: bool) -> Option<usize> {
     Some(if size < PAGE { start + PAGE - size.next_multiple_of(16) } else { start })
 }
 
-/// The last that is done to a block before its free: it stays in memory from here on.
-pub(crate) fn make_resident(address: usize, size: usize) {
+/// Changes a block's state; a paged one is in memory after that.
+fn change(address: usize, size: usize, change: impl FnOnce(&mut State)) {
     let data = data(address, size);
     let mut table = TABLE.lock();
     let (_, state) = table.get_mut(&(data.start - PAGE)).expect("made by `allocate`");
-    if let State::Paged { resident } = *state {
-        if resident {
-            RESIDENT.fetch_sub(1, Ordering::SeqCst);
-        } else {
-            // SAFETY: the pages of a block.
-            unsafe { memory::protect(data.start, data.len(), true) };
-        }
-        *state = State::Live;
+    if let State::Paged { resident, .. } = state
+        && !*resident
+    {
+        *resident = true;
+        RESIDENT.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the pages of a block.
+        unsafe { memory::protect(data.start, data.len(), true) };
     }
+    change(state);
+}
+
+/// The last that is done to a block before its free: it stays in memory from here on.
+pub(crate) fn make_resident(address: usize, size: usize) {
+    change(address, size, |state| {
+        if matches!(state, State::Paged { .. }) {
+            RESIDENT.fetch_sub(1, Ordering::SeqCst);
+            *state = State::Live;
+        }
+    });
+}
+
+/// An MDL locks a block: it stays in memory until as many [`unlock`]s.
+pub(crate) fn lock(address: usize, size: usize) {
+    change(address, size, |state| {
+        if let State::Paged { locks, .. } = state {
+            *locks += 1;
+        }
+    });
+}
+
+/// Ends [`lock`].
+pub(crate) fn unlock(address: usize, size: usize) {
+    change(address, size, |state| {
+        if let State::Paged { locks, .. } = state {
+            *locks = locks.saturating_sub(1);
+        }
+    });
 }
 
 /// The block is freed: nobody touches it any more.
@@ -112,8 +144,8 @@ pub(crate) fn page_out() {
 #[cold]
 fn page_out_all() {
     for (&base, (length, state)) in TABLE.lock().iter_mut() {
-        if *state == (State::Paged { resident: true }) {
-            *state = State::Paged { resident: false };
+        if *state == (State::Paged { resident: true, locks: 0 }) {
+            *state = State::Paged { resident: false, locks: 0 };
             RESIDENT.fetch_sub(1, Ordering::SeqCst);
             // SAFETY: the pages between the guards of a mapping.
             unsafe { memory::protect(base + PAGE, *length - 2 * PAGE, false) };
@@ -136,9 +168,9 @@ pub(crate) fn on_fault(address: usize) -> bool {
     let data = base + PAGE..base + *length - PAGE;
     match *state {
         // It came back meanwhile.
-        State::Paged { resident: true } if data.contains(&address) => true,
-        State::Paged { resident: false } if data.contains(&address) && cpu::irql() < DISPATCH_LEVEL => {
-            *state = State::Paged { resident: true };
+        State::Paged { resident: true, .. } if data.contains(&address) => true,
+        State::Paged { resident: false, locks } if data.contains(&address) && cpu::irql() < DISPATCH_LEVEL => {
+            *state = State::Paged { resident: true, locks };
             RESIDENT.fetch_add(1, Ordering::SeqCst);
             // SAFETY: the pages between the guards of a mapping.
             unsafe { memory::protect(data.start, data.len(), true) };

@@ -133,6 +133,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Whether it is on pages of its own.
+    pub(crate) fn is_on_pages(&self) -> bool {
+        self.on_pages
+    }
+
     fn guard(&self) -> usize {
         if self.size < PAGE { GUARD } else { PAGE }
     }

@@ -44,6 +44,7 @@ routines! {
         IoAllocateMdl, IoBuildPartialMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmMapLockedPagesSpecifyCache,
         MmUnmapLockedPages,
     }
+    mdl_lock::{ MmProbeAndLockPages, MmUnlockPages }
     object::{ ObfDereferenceObject, ObfReferenceObject }
     registry::{ ZwOpenKey, ZwQueryValueKey }
     rtl::{
@@ -57,6 +58,10 @@ routines! {
     slist::{
         ExQueryDepthSList, ExpInterlockedFlushSList, ExpInterlockedPopEntrySList, ExpInterlockedPushEntrySList,
         InitializeSListHead,
+    }
+    queued_lock::{
+        KeAcquireInStackQueuedSpinLock, KeAcquireInStackQueuedSpinLockAtDpcLevel, KeReleaseInStackQueuedSpinLock,
+        KeReleaseInStackQueuedSpinLockFromDpcLevel,
     }
     spinlock::{
         IoAcquireCancelSpinLock, IoReleaseCancelSpinLock, KeAcquireSpinLockAtDpcLevel, KeAcquireSpinLockRaiseToDpc,

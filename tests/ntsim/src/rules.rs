@@ -103,6 +103,7 @@ rules! {
 
     // Pool.
     POOL_ZERO = "PoolZeroBytes", 0xC4 / 0x00, "no pool of zero bytes or without a tag is asked for";
+    POOL_DEFAULT_TAG = warning "DefaultPoolTag", 0xC4 / 0, "pool is allocated with a tag of the driver's own";
     POOL_ALLOC_IRQL = "IrqlExAllocatePool", 0xC4 / 0x01, "paged pool is allocated at or below APC_LEVEL, non-paged pool at or below DISPATCH_LEVEL";
     POOL_FREE_IRQL = "IrqlExFree", 0xC4 / 0x11, "paged pool is freed at or below APC_LEVEL, non-paged pool at or below DISPATCH_LEVEL";
     POOL_BAD_FREE = "PoolBadFree", 0xC4 / 0x10, "only the address that an allocation returned is freed";
@@ -125,6 +126,9 @@ rules! {
     MDL_BAD_FREE = "MdlBadFree", 0x4E / 0, "only a live MDL is freed or used";
     MDL_NOT_NONPAGED = "MdlNonPagedPool", 0xC4 / 0x7F, "MmBuildMdlForNonPagedPool is called for live, resident memory that covers the whole buffer";
     MDL_PARTIAL = "MdlPartial", 0x40 / 0, "a partial MDL lies within its source, which is built, and has room for its pages";
+    MDL_ORPHAN = "MdlPartialOutlives", 0xC4 / 0xB4, "a partial MDL is not used after its source was freed or unlocked";
+    MDL_LOCK = "MdlProbeAndLock", 0xC4 / 0xB0, "MmProbeAndLockPages is called once, for an MDL that was not built otherwise";
+    MDL_UNLOCK = "MdlUnlock", 0xC4 / 0x7C, "MmUnlockPages is called for an MDL that MmProbeAndLockPages has locked";
     MDL_MAPPING = "MdlMapping", 0xC4 / 0x76, "only locked pages are mapped, once, and unmapped once; a mapped MDL is not freed or built anew";
 
     // IRPs.

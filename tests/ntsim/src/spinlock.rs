@@ -136,7 +136,7 @@ pub(crate) unsafe extern "system" fn KeReleaseSpinLock(SpinLock: *mut KSPIN_LOCK
 }
 
 /// Notes a call that must be made at DISPATCH_LEVEL.
-fn at_dpc_level(name: &'static str, lock: *mut KSPIN_LOCK) -> Call {
+pub(crate) fn at_dpc_level(name: &'static str, lock: *mut KSPIN_LOCK) -> Call {
     let call = Call::begin(name);
     match cpu::irql() {
         DISPATCH_LEVEL => {}
@@ -182,6 +182,13 @@ pub(crate) unsafe extern "system" fn IoAcquireCancelSpinLock(Irql: *mut KIRQL) {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn IoReleaseCancelSpinLock(Irql: KIRQL) {
     let _call = require_irql_between("IoReleaseCancelSpinLock", DISPATCH_LEVEL, DISPATCH_LEVEL);
+    let lock = system().cancel_lock.as_ptr();
+    if !cpu::processor().held().any(|held| held == lock as usize) {
+        violation(&rules::CANCEL_LOCK, "IoReleaseCancelSpinLock by a processor that does not hold it");
+    }
+    if !current().track.is_saved(Irql) {
+        violation(&rules::CANCEL_LOCK, format_args!("IoReleaseCancelSpinLock to IRQL {Irql}, which nobody saved"));
+    }
     // SAFETY: the lock is the kernel's.
-    unsafe { release_lower(system().cancel_lock.as_ptr(), Irql) };
+    unsafe { release_lower(lock, Irql) };
 }

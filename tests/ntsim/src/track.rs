@@ -112,6 +112,11 @@ impl Track {
         self.saved.set(saved);
     }
 
+    /// Whether a raise of the same code has saved an IRQL.
+    pub(crate) fn is_saved(&self, irql: KIRQL) -> bool {
+        self.saved.get().get(usize::from(irql)).is_some_and(|&times| times != 0)
+    }
+
     /// Takes a saved IRQL back that somebody else has restored.
     pub(crate) fn forget_raise(&self, old: KIRQL) {
         let mut saved = self.saved.get();

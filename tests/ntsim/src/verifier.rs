@@ -9,6 +9,7 @@ use crate::driver::{self, Slot};
 use crate::explore::{self, engine};
 use crate::flight::Flight;
 use crate::lockorder::LockOrder;
+use crate::partial::Parts;
 use crate::pool::{self, Kind};
 use crate::rules::{self, Rule};
 use crate::sched::Mutex;
@@ -30,6 +31,7 @@ pub(crate) struct Tables {
     pub(crate) flight: Flight,
     pub(crate) tasks: Tasks,
     pub(crate) watchdog: Watchdog,
+    pub(crate) parts: Parts,
     /// Rules that a warning was given of.
     warned: Mutex<HashSet<&'static str>>,
 }

@@ -374,6 +374,7 @@ impl SocketCall {
     /// # Safety
     /// `socket` is null, or was made by the provider.
     pub(super) unsafe fn enter(socket: *mut WSK_SOCKET, name: &'static str) -> SocketCall {
+        verifier::require_no_lock(name);
         // SAFETY: the caller's promise.
         let call = SocketCall { socket: unsafe { find(socket, name) }, name };
         let mut state = call.socket.lock();
@@ -392,6 +393,7 @@ impl SocketCall {
     /// As [`enter`](Self::enter).
     pub(super) unsafe fn enter_close(socket: *mut WSK_SOCKET) -> SocketCall {
         let name = "WskCloseSocket";
+        verifier::require_no_lock(name);
         // SAFETY: the caller's promise.
         let call = SocketCall { socket: unsafe { find(socket, name) }, name };
         let mut state = call.socket.lock();

@@ -25,6 +25,7 @@ macro_rules! levels {
             name: concat!("irql_", stringify!($routine)),
             rule: Some("IrqlCall"),
             call: Some(stringify!($routine)),
+            modes: crate::BOTH,
             builder: |builder| builder,
             run: |_| {
                 // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
