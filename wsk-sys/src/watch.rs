@@ -2,7 +2,6 @@
 //! gone. For executors, so that the simulator's verifier can check them. Everywhere else a call here is nothing at all.
 
 use crate::KIRQL;
-use core::ffi::c_void;
 
 /// What happens to a task or to its executor; both are named by an address.
 #[repr(u32)]
@@ -28,7 +27,7 @@ pub enum TaskEvent {
 
 #[cfg(feature = "sim")]
 unsafe extern "system" {
-    fn SimTaskEvent(Event: TaskEvent, Task: *const c_void, Executor: *const c_void, Irql: KIRQL);
+    fn SimTaskEvent(Event: TaskEvent, Task: usize, Executor: usize, Irql: KIRQL);
     fn SimPagedCode();
 }
 
@@ -57,12 +56,12 @@ pub unsafe fn PAGED_CODE() {
 #[cfg(all(not(feature = "sim"), debug_assertions))]
 const IRQL_NOT_LESS_OR_EQUAL: u32 = 0x0A;
 
-/// Reports an event of a task. `executor` matters for [`TaskEvent::Made`] and the events of executors, `irql` for
+/// Reports an event of a task; `task` and `executor` are addresses, and no more than names. `executor` matters for [`TaskEvent::Made`] and the events of executors, `irql` for
 /// [`TaskEvent::ExecutorOpened`]. IRQL: any.
 #[inline(always)]
-pub fn task_event(event: TaskEvent, task: *const c_void, executor: *const c_void, irql: KIRQL) {
+pub fn task_event(event: TaskEvent, task: usize, executor: usize, irql: KIRQL) {
     #[cfg(feature = "sim")]
-    // SAFETY: the addresses are names; nothing is read from them.
+    // SAFETY: nothing is read from the addresses.
     unsafe {
         SimTaskEvent(event, task, executor, irql)
     };

@@ -19,7 +19,7 @@ use crate::system::{System, system};
 use crate::thread::Objects;
 use crate::track::Track;
 use crate::watchdog::DpcWatch;
-use crate::{clock, dpc, host, pages, poll, rules, timer, verifier};
+use crate::{clock, dpc, pages, poll, rules, timer, verifier};
 use parking_lot::RawMutex;
 use parking_lot::lock_api::RawMutex as _;
 use std::cell::Cell;
@@ -347,7 +347,6 @@ pub(crate) fn adopt_on(processor: u32) {
     current.irql.set(PASSIVE_LEVEL);
     current.critical_regions.set(0);
     current.track.reset();
-    host::memory::prepare_thread();
 }
 
 /// A processor for a new thread or socket, in turn.

@@ -9,7 +9,7 @@ use crate::explore::engine;
 use crate::rules::{self, Rule};
 use crate::sched::Mutex;
 use crate::system::system;
-use crate::verifier::violation;
+use crate::verifier::{names_frames, violation};
 use crate::{dpc, flight, irp_memory, lockorder, pages, spinlock, timer, wait, watchdog};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
@@ -95,6 +95,9 @@ impl fmt::Display for Trace {
 
 /// Writes return addresses up to the first 0, a line for each, with names where the program has them.
 pub(crate) fn write_frames(f: &mut fmt::Formatter<'_>, addresses: &[usize]) -> fmt::Result {
+    if !names_frames() {
+        return write!(f, " {:#x}", addresses[0]);
+    }
     for &address in addresses.iter().take_while(|&&address| address != 0) {
         let mut named = false;
         // A return address may be the first of the next line; one less is inside the call.

@@ -14,7 +14,7 @@ const BUILD_POOL2: u32 = 19041;
 /// The routines that MmGetSystemRoutineAddress finds: every one that ntoskrnl.exe and hal.dll export here.
 macro_rules! routines {
     ($($module:ident :: { $($name:ident),* $(,)? })*) => {
-        fn routine(name: &str) -> *mut c_void {
+        pub(crate) fn routine(name: &str) -> *mut c_void {
             match name {
                 $($(stringify!($name) => crate::$module::$name as *const () as *mut c_void,)*)*
                 _ => null_mut(),

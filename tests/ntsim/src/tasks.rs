@@ -9,7 +9,6 @@ use crate::sched::Mutex;
 use crate::system::{running, system};
 use crate::verifier::{self, Call, violation};
 use std::collections::HashMap;
-use std::ffi::c_void;
 use wsk_sys::watch::TaskEvent;
 use wsk_sys::{DISPATCH_LEVEL, KIRQL};
 
@@ -178,7 +177,7 @@ pub(crate) fn longest_ready() -> Option<(usize, u64)> {
 /// # Safety
 /// None; unsafe because it is called across the C ABI.
 #[unsafe(no_mangle)]
-unsafe extern "system" fn SimTaskEvent(event: TaskEvent, task: *const c_void, executor: *const c_void, irql: KIRQL) {
+unsafe extern "system" fn SimTaskEvent(event: TaskEvent, task: usize, executor: usize, irql: KIRQL) {
     let Some(system) = running() else { return };
     let name = match event {
         TaskEvent::ExecutorOpened | TaskEvent::ExecutorClosed => "an executor",
@@ -190,7 +189,6 @@ unsafe extern "system" fn SimTaskEvent(event: TaskEvent, task: *const c_void, ex
     if event == TaskEvent::PollBegun {
         verifier::require_no_lock("a poll of a task");
     }
-    let (task, executor) = (task as usize, executor as usize);
     let table = &mut *system.tables.tasks.table.lock();
     match event {
         TaskEvent::ExecutorOpened => opened(table, executor, irql),

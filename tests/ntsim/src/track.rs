@@ -4,6 +4,7 @@
 //! Part of [`crate::cpu::Current`]; cells only, since nobody but the thread itself uses it.
 
 use crate::cpu::{self, current};
+use crate::host;
 use crate::rules;
 use crate::system::system;
 use crate::unwound;
@@ -29,6 +30,8 @@ pub(crate) struct Track {
     /// Addresses of objects in the frames of drivers.
     objects: [Cell<usize>; MAX_OBJECTS],
     object_count: Cell<usize>,
+    /// The thread has a stack for faults.
+    prepared: Cell<bool>,
 }
 
 /// What an entry into a driver's code changes, to be put back when it returns.
@@ -53,6 +56,7 @@ impl Track {
             completions: Cell::new(0),
             objects: [const { Cell::new(0) }; MAX_OBJECTS],
             object_count: Cell::new(0),
+            prepared: Cell::new(false),
         }
     }
 
@@ -126,7 +130,10 @@ impl Track {
 
     /// A kernel routine is called: looks at the depth of the stack, and which objects in frames above have gone.
     #[inline]
-    pub(crate) fn look_at_stack(&self, call: &str) {
+    pub(crate) fn look_at_stack(&self, call: &'static str) {
+        if !self.prepared.replace(true) {
+            host::memory::prepare_thread();
+        }
         let top = self.top.get();
         if top == 0 {
             return;
@@ -138,7 +145,7 @@ impl Track {
             violation(&rules::STACK_DEPTH, detail);
         }
         if self.object_count.get() != 0 {
-            self.forget_objects(here);
+            self.forget_objects(here + unwound::distance(call, here));
         }
     }
 

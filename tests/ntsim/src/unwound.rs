@@ -5,8 +5,8 @@ use crate::rules::Rule;
 use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::violation;
-use crate::{dpc, timer};
-use std::collections::HashSet;
+use crate::{dpc, rtl, timer};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The addresses.
@@ -15,6 +15,31 @@ pub(crate) struct Unwound {
     addresses: Mutex<HashSet<usize>>,
     /// How many, to be read without the lock.
     count: AtomicUsize,
+    /// See [`distance`]; by the address of the routine's name.
+    distances: Mutex<HashMap<usize, usize>>,
+}
+
+/// How far above an address in the frames of this kernel the caller of a kernel routine has its stack pointer: it is the
+/// same at each call of the routine, so it is measured once. 0, which is too little, where it cannot be told.
+pub(crate) fn distance(call: &'static str, here: usize) -> usize {
+    let unwound = &system().tables.unwound;
+    let key = call.as_ptr() as usize;
+    if let Some(&distance) = unwound.distances.lock().get(&key) {
+        return distance;
+    }
+    let routine = rtl::routine(call) as usize;
+    let (mut found, mut caller) = (false, here);
+    backtrace::trace(|frame| {
+        if found {
+            caller = frame.sp() as usize;
+            return false;
+        }
+        found = routine != 0 && frame.symbol_address() as usize == routine;
+        true
+    });
+    let distance = caller.saturating_sub(here);
+    unwound.distances.lock().insert(key, distance);
+    distance
 }
 
 /// The frame of an object has returned.

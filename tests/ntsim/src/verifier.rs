@@ -80,11 +80,22 @@ pub(crate) fn stop(code: u32, parameters: [usize; 4], text: &str) -> ! {
         driver = driver::name(current.driver.get()),
         thread = thread_name(),
         schedule = explore::failure_report().unwrap_or_default(),
-        trace = std::backtrace::Backtrace::force_capture(),
+        trace = backtrace(),
     );
     // Not eprintln: its output can be captured by a test harness, and would be lost with the process.
     let _ = std::io::stderr().lock().write_all(report.as_bytes());
     std::process::exit(EXIT_CODE)
+}
+
+/// Whether reports name the functions of a call stack: RUST_BACKTRACE=0 turns that off, since looking names up takes longer
+/// than all the rest.
+pub(crate) fn names_frames() -> bool {
+    std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "0")
+}
+
+/// The caller's stack, for a report.
+fn backtrace() -> String {
+    if names_frames() { std::backtrace::Backtrace::force_capture().to_string() } else { "not asked for".into() }
 }
 
 /// Name of the calling thread.

@@ -219,12 +219,12 @@ pub(crate) fn check_range(range: &Range<usize>, what: &str) {
 /// # Safety
 /// `event` is valid for reads.
 unsafe fn check_event(event: *mut KEVENT) {
+    unwound::check(&rules::EVENT_UNWOUND, event as usize, "the KEVENT");
     // SAFETY: the caller's promise.
     let header = unsafe { &(*event).Header };
     if header.Type > EVENT_TYPE + 1 || header.WaitListHead.Flink.is_null() {
         uninitialized(event as usize, format_args!("the KEVENT at {event:p} is not initialized"));
     }
-    unwound::check(&rules::EVENT_UNWOUND, event as usize, "the KEVENT");
 }
 
 /// # Safety
@@ -291,12 +291,12 @@ pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
         if irql > DISPATCH_LEVEL || irql == DISPATCH_LEVEL && timeout != Some(0) {
             violation(&rules::WAIT_AT_DISPATCH, format_args!("KeWaitForSingleObject at IRQL {irql}"));
         }
+        unwound::check(&rules::EVENT_UNWOUND, header as usize, "the object");
         let kind = (*header).Type;
         let waitable = kind <= EVENT_TYPE + 1 || kind == THREAD_TYPE || kind == TIMER_TYPE || kind == TIMER_TYPE + 1;
         if !waitable || (*header).WaitListHead.Flink.is_null() {
             uninitialized(Object as usize, format_args!("the object at {Object:p} is not initialized"));
         }
-        unwound::check(&rules::EVENT_UNWOUND, Object as usize, "the object");
         if i32::from(WaitMode) != i32::from(KernelMode) && cpu::current().track.is_on_stack(Object as usize) {
             let detail = format_args!("a wait in UserMode for the object at {Object:p}, which is on the kernel stack");
             violation(&rules::WAIT_USER_STACK, detail);

@@ -43,6 +43,9 @@ unsafe extern "system" fn end(_: *mut c_void) {}
 unsafe extern "system" fn work(_: *mut DEVICE_OBJECT, _: *mut c_void) {}
 
 unsafe extern "system" {
+    /// As a driver declares them that has them from elsewhere.
+    fn MmProbeAndLockPages(mdl: *mut MDL, mode: KPROCESSOR_MODE, operation: i32);
+    fn MmUnlockPages(mdl: *mut MDL);
     /// Looked up at run time by drivers; here linked by name.
     fn IoSetCompletionRoutineEx(
         device: *mut DEVICE_OBJECT,
@@ -101,6 +104,8 @@ levels! {
     MmGetSystemRoutineAddress at PASSIVE_LEVEL => MmGetSystemRoutineAddress(null());
     MmMapLockedPagesSpecifyCache at DISPATCH_LEVEL
         => MmMapLockedPagesSpecifyCache(null_mut(), KernelMode, MmCached, null_mut(), 0, NormalPagePriority);
+    MmProbeAndLockPages at DISPATCH_LEVEL => MmProbeAndLockPages(null_mut(), KernelMode, 0);
+    MmUnlockPages at DISPATCH_LEVEL => MmUnlockPages(null_mut());
     MmUnmapLockedPages at DISPATCH_LEVEL => MmUnmapLockedPages(null_mut(), null_mut());
     ObReferenceObjectByHandle at PASSIVE_LEVEL
         => ObReferenceObjectByHandle(null_mut(), 0, null_mut(), KernelMode, null_mut(), null_mut());

@@ -166,6 +166,8 @@ fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let child = Command::new(program)
         .env(CHILD, format!("{mode:?}/{}", mutant.name))
+        // One mode shows that there are backtraces; looking the names up takes most of a child's time.
+        .env("RUST_BACKTRACE", if mode == Mode::Live { "1" } else { "0" })
         .output()
         .map_err(|error| error.to_string())?;
     let report = String::from_utf8_lossy(&child.stderr);
