@@ -94,7 +94,7 @@ pub(crate) fn start(config: Config) {
         threads: Threads::default(),
         workers: Workers::default(),
         counters: Counters::default(),
-        faults: Engine::new(config.faults),
+        faults: Engine::new(config.faults.clone()),
         choices: Choices::new(config.seed),
         cancel_lock: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
@@ -107,7 +107,7 @@ pub(crate) fn start(config: Config) {
         let name = format!("processor {}", processor.index);
         thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
     }
-    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk });
+    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.faults.presence);
 }
 
 /// Ends the running kernel, whose drivers are unloaded: checks that the host program has left nothing, then stops all

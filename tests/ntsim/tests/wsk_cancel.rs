@@ -3,6 +3,7 @@
 mod wsk_support;
 
 use ntsim::wsk::Config;
+use ntsim::{FaultKind, Faults};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -160,7 +161,7 @@ fn an_irp_that_was_cancelled_before_is_completed_cancelled() {
 
 #[test]
 fn a_provider_that_ignores_cancel_still_cancels_at_close() {
-    let _kernel = kernel(Config { cancel_ignored: true, ..Config::default() });
+    let _kernel = faulty(Faults::none().one_in(FaultKind::IgnoredCancel, 1));
     let wsk = Wsk::new();
     let (socket, mut peer) = pair(&wsk);
     let rooms = [Buf::room(4), Buf::room(4)];
@@ -175,7 +176,7 @@ fn a_provider_that_ignores_cancel_still_cancels_at_close() {
 #[test]
 fn close_completes_everything_before_itself() {
     for force_pending in [false, true] {
-        let _kernel = kernel(Config { force_pending, ..Config::default() });
+        let _kernel = faulty(Faults::none().one_in(FaultKind::Pending, u32::from(force_pending)));
         let wsk = Wsk::new();
         let (socket, peer) = pair(&wsk);
         let rooms = [Buf::room(4), Buf::room(4), Buf::room(4)];

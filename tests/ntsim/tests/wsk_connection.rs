@@ -2,7 +2,8 @@
 
 mod wsk_support;
 
-use ntsim::wsk::Config;
+use ntsim::wsk::{Config, Operation};
+use ntsim::{FaultKind, Faults};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::ptr::{null, null_mut};
@@ -47,8 +48,8 @@ fn receive_all(socket: Sock) -> Vec<u8> {
     }
 }
 
-fn converse(address: std::net::IpAddr, config: Config) {
-    let _kernel = kernel(config);
+fn converse(address: std::net::IpAddr, faults: Faults) {
+    let _kernel = faulty(faults);
     let wsk = Wsk::new();
     let (listener, address) = listener(address);
     let echo = std::thread::spawn(move || {
@@ -77,17 +78,17 @@ fn converse(address: std::net::IpAddr, config: Config) {
 
 #[test]
 fn a_conversation_over_ipv4() {
-    converse(Ipv4Addr::LOCALHOST.into(), Config::default());
+    converse(Ipv4Addr::LOCALHOST.into(), Faults::none());
 }
 
 #[test]
 fn a_conversation_over_ipv6() {
-    converse(Ipv6Addr::LOCALHOST.into(), Config::default());
+    converse(Ipv6Addr::LOCALHOST.into(), Faults::none());
 }
 
 #[test]
 fn a_conversation_with_everything_pending_first() {
-    converse(Ipv4Addr::LOCALHOST.into(), Config { force_pending: true, ..Config::default() });
+    converse(Ipv4Addr::LOCALHOST.into(), Faults::none().one_in(FaultKind::Pending, 1));
 }
 
 #[test]
@@ -123,8 +124,8 @@ fn what_must_wait_completes_at_dispatch_level_and_what_need_not_inline() {
 }
 
 #[test]
-fn with_force_pending_nothing_succeeds_inline() {
-    let _kernel = kernel(Config { force_pending: true, ..Config::default() });
+fn with_everything_pending_nothing_completes_inside_its_call() {
+    let _kernel = faulty(Faults::none().one_in(FaultKind::Pending, 1));
     let wsk = Wsk::new();
     let (listener, address) = listener(Ipv4Addr::LOCALHOST);
 
@@ -142,7 +143,7 @@ fn with_force_pending_nothing_succeeds_inline() {
     let send = socket.send(&data);
     assert_eq!((send.returned, send.status()), (STATUS_PENDING, STATUS_SUCCESS));
     let error = socket.bind(&Address::wildcard(AF_INET));
-    assert_eq!(error.returned, STATUS_ADDRESS_ALREADY_ASSOCIATED, "errors that the call sees come from the call");
+    assert_eq!((error.returned, error.status()), (STATUS_PENDING, STATUS_ADDRESS_ALREADY_ASSOCIATED));
     let close = socket.start_close();
     assert_eq!((close.returned, close.status()), (STATUS_PENDING, STATUS_SUCCESS));
     drop(listener);
@@ -426,7 +427,7 @@ fn connect_ex_checks_its_arguments() {
 
 #[test]
 fn a_provider_without_connect_ex() {
-    let _kernel = kernel(Config { connect_ex_not_implemented: true, ..Config::default() });
+    let _kernel = faulty(Faults::none().fail_every(Operation::ConnectEx, STATUS_NOT_IMPLEMENTED));
     let wsk = Wsk::new();
     let (_listener, address) = listener(Ipv4Addr::LOCALHOST);
     let socket = wsk.bound(AF_INET);

@@ -4,8 +4,8 @@
 mod wsk_support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use ntsim::host;
 use ntsim::wsk::Config;
+use ntsim::{FaultKind, Faults, host};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use wsk_support::*;
@@ -64,7 +64,7 @@ fn from_the_second_on(ip: IpAddr) -> Result<(), Failed> {
     host::set_fastopen_sysctl(3)?;
     assert_eq!(host::fastopen_sysctl(), Some(3));
     for force_pending in [false, true] {
-        let _kernel = kernel(Config { force_pending, ..Config::default() });
+        let _kernel = faulty(Faults::none().one_in(FaultKind::Pending, u32::from(force_pending)));
         let wsk = Wsk::new();
         let (listener, _) = server(ip, true);
         let first = connect(&wsk, &listener, true, b"hello");

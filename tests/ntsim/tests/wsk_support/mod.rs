@@ -3,8 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use ntsim::Kernel;
 use ntsim::wsk::Config;
+use ntsim::{Builder, Faults, Kernel};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::io::Write;
@@ -22,16 +22,26 @@ const TAG: u32 = u32::from_le_bytes(*b"Test");
 
 /// A running kernel. Only one can run in a process, so the tests of a binary take turns.
 pub(crate) struct Running {
-    _kernel: Kernel,
+    pub(crate) kernel: Kernel,
     _turn: MutexGuard<'static, ()>,
 }
 
 /// Starts a kernel with two processors.
 pub(crate) fn kernel(config: Config) -> Running {
+    start(Kernel::builder().processors(2).os_build(config.os_build).wsk(config))
+}
+
+/// Starts a kernel with two processors and faults.
+pub(crate) fn faulty(faults: Faults) -> Running {
+    start(Kernel::builder().processors(2).os_build(Config::default().os_build).faults(faults))
+}
+
+/// Starts a kernel.
+pub(crate) fn start(builder: Builder) -> Running {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap();
     panics_are_final();
-    Running { _kernel: Kernel::builder().processors(2).os_build(config.os_build).wsk(config).start(), _turn: turn }
+    Running { kernel: builder.start(), _turn: turn }
 }
 
 /// Makes a panic the end of the process: a failed test has left requests and sockets open, and a kernel that never ends
@@ -201,6 +211,8 @@ pub(crate) struct Completion {
     pub(crate) information: usize,
     pub(crate) irql: KIRQL,
     pub(crate) pending_returned: bool,
+    /// The processor that the routine ran on.
+    pub(crate) processor: u32,
     /// Number of this completion among all of the process.
     pub(crate) order: u32,
 }
@@ -234,6 +246,7 @@ unsafe extern "system" fn on_complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP
             information: (*irp).IoStatus.Information,
             irql: KeGetCurrentIrql(),
             pending_returned: (*irp).PendingReturned != FALSE,
+            processor: KeGetCurrentProcessorNumberEx(null_mut()),
             order: ORDER.fetch_add(1, Ordering::Relaxed),
         });
         // Last: whoever waits may free all of this right after.
