@@ -53,3 +53,18 @@ pub(crate) unsafe extern "system" fn KeQueryPerformanceCounter(PerformanceFreque
     }
     now() as i64
 }
+
+/// # Safety
+/// `CurrentTime` is valid for a write.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeQuerySystemTime(CurrentTime: *mut i64) {
+    // SAFETY: the caller's promise.
+    unsafe { CurrentTime.write(system_time() as i64) };
+}
+
+/// # Safety
+/// None; unsafe because it is a kernel routine.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeQueryInterruptTime() -> u64 {
+    now()
+}

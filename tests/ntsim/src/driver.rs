@@ -6,7 +6,7 @@
 use crate::rules;
 use crate::system::system;
 use crate::verifier::{Call, call_driver, violation};
-use crate::{complete, device, irp, pool, thread, timer, wsk};
+use crate::{complete, device, device_pointer, irp, pool, registry, thread, timer, wsk};
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -190,7 +190,8 @@ pub(crate) fn load(name: &str, entry: PDRIVER_INITIALIZE) -> Result<Loaded, NTST
         (*driver).MajorFunction.fill(Some(invalid_device_request));
     }
     let loaded = Loaded { object, slot };
-    let path = format!(r"\Registry\Machine\System\CurrentControlSet\Services\{name}");
+    system().registry.add_service(name);
+    let path = registry::service_key(name);
     let status = thread::run_system(&format!("{name} DriverEntry"), || {
         let mut path: Vec<u16> = path.encode_utf16().collect();
         let path = unicode(&mut path);
@@ -312,6 +313,8 @@ fn checks(slot: Slot) {
 /// What must have been given back.
 pub(crate) fn leak_checks(slot: Slot) {
     device::unload_checks(slot);
+    device_pointer::unload_checks(slot);
+    registry::unload_checks(slot);
     thread::unload_checks(slot);
     pool::unload_checks(slot);
 }

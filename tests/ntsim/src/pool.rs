@@ -8,7 +8,7 @@ use crate::driver::Slot;
 use crate::rules::{self, Rule};
 use crate::system::system;
 use crate::verifier::violation;
-use crate::{dpc, spinlock, timer, wait};
+use crate::{dpc, irp_memory, spinlock, timer, wait};
 use parking_lot::Mutex;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
@@ -242,6 +242,7 @@ pub(crate) fn free(address: usize, block: &Block) {
     timer::check_range(&range, what);
     wait::check_range(&range, what);
     spinlock::check_range(&range, what);
+    irp_memory::forget_range(&range, what);
     check_guards(address, block);
 
     let mut evicted = Vec::new();

@@ -4,10 +4,12 @@
 use crate::choice::Choices;
 use crate::cpu::Processor;
 use crate::device::Names;
+use crate::device_pointer::Pointers;
 use crate::driver::{Drivers, Slot};
 use crate::fault::Engine;
 use crate::kernel::Config;
 use crate::pool::Pool;
+use crate::registry::Registry;
 use crate::rules;
 use crate::stats::Counters;
 use crate::thread::{self, Threads};
@@ -33,6 +35,8 @@ pub(crate) struct System {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) pool: Pool,
     pub(crate) names: Names,
+    pub(crate) device_pointers: Pointers,
+    pub(crate) registry: Registry,
     pub(crate) drivers: Drivers,
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
@@ -90,6 +94,8 @@ pub(crate) fn start(config: Config) {
         dispatcher: Dispatcher::new(),
         pool: Pool::default(),
         names: Names::default(),
+        device_pointers: Pointers::default(),
+        registry: config.registry,
         drivers: Drivers::new(),
         threads: Threads::default(),
         workers: Workers::default(),
@@ -107,7 +113,8 @@ pub(crate) fn start(config: Config) {
         let name = format!("processor {}", processor.index);
         thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
     }
-    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.faults.presence);
+    let presence = config.faults.presence;
+    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.network, presence);
 }
 
 /// Ends the running kernel, whose drivers are unloaded: checks that the host program has left nothing, then stops all

@@ -7,7 +7,7 @@ use crate::cpu::{self, current};
 use crate::driver::Slot;
 use crate::system::system;
 use crate::verifier::{Call, call_driver, require_irql, violation};
-use crate::{fault, rules, stats, wait};
+use crate::{fault, registry, rules, stats, wait};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use parking_lot::{Condvar, Mutex};
@@ -316,6 +316,9 @@ pub(crate) unsafe extern "system" fn PsGetCurrentThread() -> PETHREAD {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
     let _call = require_irql("ZwClose", PASSIVE_LEVEL);
+    if registry::close(Handle) {
+        return STATUS_SUCCESS;
+    }
     let closed = system().threads.table.lock().handles.remove(&(Handle as usize));
     let Some((object, _)) = closed else {
         violation(&rules::BAD_HANDLE, format_args!("ZwClose of {Handle:p}"));
@@ -348,25 +351,28 @@ pub(crate) unsafe extern "system" fn ObReferenceObjectByHandle(
     STATUS_SUCCESS
 }
 
-/// # Safety
-/// The caller has a reference to `Object`.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "system" fn ObfDereferenceObject(Object: *mut c_void) -> isize {
-    let _call = require_irql("ObfDereferenceObject", DISPATCH_LEVEL);
+/// Takes another reference for a driver; `None` if there is no thread at the address, else how many there are.
+pub(crate) fn reference(object: *mut c_void) -> Option<isize> {
+    let table = system().threads.table.lock();
+    let object = table.objects.get(&(object as usize)).copied()?;
+    object.reference();
+    object.get().pointers.fetch_add(1, Ordering::Relaxed);
+    Some(object.get().references.load(Ordering::Relaxed) as isize)
+}
+
+/// Gives a driver's reference back; `None` if there is no thread at the address, else how many are left.
+pub(crate) fn dereference(address: *mut c_void) -> Option<isize> {
     let object = {
         let table = system().threads.table.lock();
-        let object = table.objects.get(&(Object as usize)).copied();
+        let object = table.objects.get(&(address as usize)).copied()?;
         // Under the lock: of two that give one reference back, one is told.
-        match object {
-            Some(object) if object.get().pointers.load(Ordering::Relaxed) != 0 => {
-                object.get().pointers.fetch_sub(1, Ordering::Relaxed);
-                object
-            }
-            Some(_) => violation(&rules::BAD_REFERENCE, format_args!("the object at {Object:p} has no reference left")),
-            None => violation(&rules::BAD_REFERENCE, format_args!("there is no object at {Object:p}")),
+        if object.get().pointers.load(Ordering::Relaxed) == 0 {
+            violation(&rules::BAD_REFERENCE, format_args!("the object at {address:p} has no reference left"));
         }
+        object.get().pointers.fetch_sub(1, Ordering::Relaxed);
+        object
     };
     let left = object.get().references.load(Ordering::Relaxed) as isize - 1;
     object.dereference();
-    left
+    Some(left)
 }

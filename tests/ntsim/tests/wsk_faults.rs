@@ -4,30 +4,44 @@
 mod wsk_support;
 
 use ntsim::wsk::Operation;
-use ntsim::{FaultKind, Faults, Kernel, Strike};
+use ntsim::{FaultKind, Faults, Strike};
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
 use wsk_support::*;
 use wsk_sys::*;
 
-fn pair(wsk: &Wsk) -> (Sock, TcpStream) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let socket = wsk.connected(listener.local_addr().unwrap());
-    (socket, listener.accept().unwrap().0)
+over_both_networks!(
+    planned_calls_fail_as_planned,
+    each_operation_fails_with_each_of_its_statuses,
+    what_is_delayed_completes_later_and_cannot_be_cancelled,
+    completions_come_on_other_processors,
+    what_is_held_back_ends_by_cancel_or_close,
+    transfers_in_pieces_lose_nothing,
+    the_transport_ends_connections,
+    a_missed_cancel_returns_false_and_the_request_ends_all_the_same,
+    calls_may_wait_inside_for_the_network,
+    the_provider_goes_and_comes_back,
+    the_same_seed_strikes_at_the_same_places,
+);
+
+fn pair(net: &Net, wsk: &Wsk) -> (Sock, Stream) {
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let socket = wsk.connected(listener.address());
+    (socket, listener.accept())
 }
 
 /// A listener whose connections send some bytes, and stay open for as long as the process lives.
-fn talkative() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
+fn talkative(net: &Net) -> SocketAddr {
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = listener.address();
     thread::spawn(move || {
         let mut peers = Vec::new();
-        for peer in listener.incoming() {
-            let mut peer = peer.unwrap();
+        loop {
+            let mut peer = listener.accept();
             // One that was reset meanwhile is of no interest.
             let _ = peer.write_all(&pattern(100));
             peers.push(peer);
@@ -70,25 +84,24 @@ impl Lookup {
     }
 }
 
-#[test]
-fn planned_calls_fail_as_planned() {
+fn planned_calls_fail_as_planned(net: &Net) {
     let faults = Faults::none()
         .fail_nth(Operation::Socket, 2, STATUS_ACCESS_DENIED)
         .fail_nth(Operation::Bind, 1, STATUS_ADDRESS_ALREADY_EXISTS)
         .fail_nth(Operation::Send, 2, STATUS_INSUFFICIENT_RESOURCES)
         .fail_nth(Operation::Send, 4, STATUS_CONNECTION_RESET)
         .fail_every(Operation::GetAddressInfo, STATUS_NO_MATCH);
-    let running = faulty(faults);
+    let running = net.faulty(faults);
     let wsk = Wsk::new();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let to = Address::from(listener.local_addr().unwrap());
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let to = Address::from(listener.address());
 
     let socket = wsk.socket(AF_INET);
     assert_eq!(wsk.start_socket(AF_INET, WSK_FLAG_CONNECTION_SOCKET).wait(), (STATUS_ACCESS_DENIED, 0));
     assert_eq!(socket.bind(&Address::wildcard(AF_INET)).status(), STATUS_ADDRESS_ALREADY_EXISTS);
     assert_eq!(socket.bind(&Address::wildcard(AF_INET)).status(), STATUS_SUCCESS, "nothing was done before");
     assert_eq!(socket.connect(&to).status(), STATUS_SUCCESS);
-    let mut peer = listener.accept().unwrap().0;
+    let mut peer = listener.accept();
     let data = Buf::new(b"data");
     let sent: Vec<NTSTATUS> = (0..5).map(|_| socket.send(&data).status()).collect();
     let (fine, dead) = (STATUS_SUCCESS, STATUS_FILE_FORCED_CLOSED);
@@ -116,13 +129,12 @@ fn planned_calls_fail_as_planned() {
 }
 
 /// Every operation fails with each of its statuses, and only those; what was refused has no effect.
-#[test]
-fn each_operation_fails_with_each_of_its_statuses() {
-    let running = start(Kernel::builder().processors(2).seed(3));
+fn each_operation_fails_with_each_of_its_statuses(net: &Net) {
+    let running = Running::start(net.builder().seed(3));
     let kernel = &running.kernel;
     let wsk = Wsk::new();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let to = Address::from(listener.local_addr().unwrap());
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let to = Address::from(listener.address());
     let (data, room) = (Buf::new(b"data"), Buf::room(4));
     let mut seen = HashSet::new();
     let tried = [
@@ -170,13 +182,12 @@ fn each_operation_fails_with_each_of_its_statuses() {
     kernel.set_faults(Faults::none());
 }
 
-#[test]
-fn what_is_delayed_completes_later_and_cannot_be_cancelled() {
+fn what_is_delayed_completes_later_and_cannot_be_cancelled(net: &Net) {
     let delay = Duration::from_millis(50);
     let faults = Faults::none().strike_nth(Operation::Send, 1, FaultKind::Delay).longest_delay(delay);
-    let running = faulty(faults);
+    let running = net.faulty(faults);
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let data = Buf::new(b"data");
     let begin = Instant::now();
     let late = socket.send(&data);
@@ -193,10 +204,9 @@ fn what_is_delayed_completes_later_and_cannot_be_cancelled() {
     assert_eq!(running.kernel.struck(FaultKind::Delay), 1);
 }
 
-#[test]
-fn completions_come_on_other_processors() {
+fn completions_come_on_other_processors(net: &Net) {
     let faults = Faults::none().one_in(FaultKind::OtherProcessor, 1);
-    let _running = start(Kernel::builder().processors(4).faults(faults));
+    let _running = Running::start(net.builder().processors(4).faults(faults));
     let wsk = Wsk::new();
     let mut processors = HashSet::new();
     for _ in 0..40 {
@@ -212,13 +222,12 @@ fn completions_come_on_other_processors() {
 }
 
 /// Everything but a close can be held back; it ends by its cancellation, or when its socket is closed.
-#[test]
-fn what_is_held_back_ends_by_cancel_or_close() {
-    let running = faulty(Faults::none());
+fn what_is_held_back_ends_by_cancel_or_close(net: &Net) {
+    let running = net.faulty(Faults::none());
     let kernel = &running.kernel;
     let wsk = Wsk::new();
     let hold = |operation| kernel.set_faults(Faults::none().one_in(FaultKind::Hold, 1).only(&[operation]));
-    let (local, server, room) = (Address::wildcard(AF_INET), Address::from(talkative()), Address::none());
+    let (local, server, room) = (Address::wildcard(AF_INET), Address::from(talkative(net)), Address::none());
     let (data, buffer) = (Buf::new(b"data"), Buf::room(4));
     type Start<'a> = &'a dyn Fn(Sock) -> Op;
     // SAFETY: as in the support module.
@@ -239,7 +248,7 @@ fn what_is_held_back_ends_by_cancel_or_close() {
                 Operation::Bind => (wsk.socket(AF_INET), None),
                 Operation::Connect => (wsk.bound(AF_INET), None),
                 _ => {
-                    let (socket, peer) = pair(&wsk);
+                    let (socket, peer) = pair(net, &wsk);
                     (socket, Some(peer))
                 }
             };
@@ -271,12 +280,11 @@ fn what_is_held_back_ends_by_cancel_or_close() {
     }
 }
 
-#[test]
-fn transfers_in_pieces_lose_nothing() {
+fn transfers_in_pieces_lose_nothing(net: &Net) {
     let kinds = Faults::none().one_in(FaultKind::ShortReceive, 1).one_in(FaultKind::SplitSend, 1);
-    let _running = faulty(kinds);
+    let _running = net.faulty(kinds);
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let echo = thread::spawn(move || {
         let mut all = [0; 10_000];
         peer.read_exact(&mut all).unwrap();
@@ -306,14 +314,13 @@ fn transfers_in_pieces_lose_nothing() {
     socket.close();
 }
 
-#[test]
-fn the_transport_ends_connections() {
+fn the_transport_ends_connections(net: &Net) {
     for (kind, status) in
         [(FaultKind::ForcedClose, STATUS_FILE_FORCED_CLOSED), (FaultKind::Reset, STATUS_CONNECTION_RESET)]
     {
-        let running = faulty(Faults::none().strike_nth(Operation::Receive, 2, kind));
+        let running = net.faulty(Faults::none().strike_nth(Operation::Receive, 2, kind));
         let wsk = Wsk::new();
-        let (socket, mut peer) = pair(&wsk);
+        let (socket, mut peer) = pair(net, &wsk);
         let rooms = [Buf::room(4), Buf::room(4), Buf::room(4)];
         let receives = rooms.each_ref().map(|room| socket.receive(room, 0));
         for receive in &receives {
@@ -326,7 +333,7 @@ fn the_transport_ends_connections() {
         assert_eq!(running.kernel.struck(kind), 1);
     }
     // A reset ends nothing but a connection, and what is closed by then is left alone.
-    let _running = faulty(Faults::none().one_in(FaultKind::ForcedClose, 1).one_in(FaultKind::Reset, 1));
+    let _running = net.faulty(Faults::none().one_in(FaultKind::ForcedClose, 1).one_in(FaultKind::Reset, 1));
     let wsk = Wsk::new();
     for _ in 0..50 {
         let socket = wsk.socket(AF_INET);
@@ -336,13 +343,12 @@ fn the_transport_ends_connections() {
     }
 }
 
-#[test]
-fn a_missed_cancel_returns_false_and_the_request_ends_all_the_same() {
+fn a_missed_cancel_returns_false_and_the_request_ends_all_the_same(net: &Net) {
     let strikes = |seed| {
         let faults = Faults::none().one_in(FaultKind::MissedCancel, 2);
-        let running = start(Kernel::builder().processors(2).seed(seed).faults(faults));
+        let running = Running::start(net.builder().seed(seed).faults(faults));
         let wsk = Wsk::new();
-        let (socket, peer) = pair(&wsk);
+        let (socket, peer) = pair(net, &wsk);
         let room = Buf::room(4);
         let missed: Vec<bool> = (0..20)
             .map(|_| {
@@ -369,13 +375,12 @@ fn a_missed_cancel_returns_false_and_the_request_ends_all_the_same() {
     assert_eq!(strikes(5), first);
 }
 
-#[test]
-fn calls_may_wait_inside_for_the_network() {
-    let running = faulty(Faults::none().one_in(FaultKind::Inline, 1));
+fn calls_may_wait_inside_for_the_network(net: &Net) {
+    let running = net.faulty(Faults::none().one_in(FaultKind::Inline, 1));
     let wsk = Wsk::new();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
     let socket = wsk.bound(AF_INET);
-    let connect = socket.connect(&Address::from(listener.local_addr().unwrap()));
+    let connect = socket.connect(&Address::from(listener.address()));
     assert_eq!((connect.returned, connect.status()), (STATUS_SUCCESS, STATUS_SUCCESS), "loopback is fast enough");
     let room = Buf::room(4);
     let receive = socket.receive(&room, 0);
@@ -385,9 +390,8 @@ fn calls_may_wait_inside_for_the_network() {
     assert_eq!(running.kernel.struck(FaultKind::Inline), 2);
 }
 
-#[test]
-fn the_provider_goes_and_comes_back() {
-    let running = faulty(Faults::none());
+fn the_provider_goes_and_comes_back(net: &Net) {
+    let running = net.faulty(Faults::none());
     let mut wsk = Wsk::new();
     let mut npi = NO_NPI;
     let block = &raw mut *wsk.registration;
@@ -406,7 +410,7 @@ fn the_provider_goes_and_comes_back() {
 }
 
 /// One thread's calls, one after the other, whatever they end with.
-fn sequence(seed: u64, server: SocketAddr) -> (Vec<Strike>, Vec<NTSTATUS>) {
+fn sequence(net: &Net, seed: u64, server: SocketAddr) -> (Vec<Strike>, Vec<NTSTATUS>) {
     let kinds = [
         FaultKind::Status,
         FaultKind::Pending,
@@ -417,7 +421,7 @@ fn sequence(seed: u64, server: SocketAddr) -> (Vec<Strike>, Vec<NTSTATUS>) {
         FaultKind::SplitSend,
         FaultKind::IgnoredCancel,
     ];
-    let running = start(Kernel::builder().processors(2).seed(seed));
+    let running = Running::start(net.builder().seed(seed));
     let wsk = Wsk::new();
     running.kernel.set_faults(kinds.iter().fold(Faults::none(), |faults, kind| faults.one_in(*kind, 5)));
     let data = Buf::new(b"data");
@@ -443,11 +447,10 @@ fn sequence(seed: u64, server: SocketAddr) -> (Vec<Strike>, Vec<NTSTATUS>) {
     (running.kernel.strikes(), statuses)
 }
 
-#[test]
-fn the_same_seed_strikes_at_the_same_places() {
-    let server = talkative();
-    let first = sequence(1, server);
+fn the_same_seed_strikes_at_the_same_places(net: &Net) {
+    let server = talkative(net);
+    let first = sequence(net, 1, server);
     assert!(first.0.len() > 100, "{}", first.0.len());
-    assert_eq!(sequence(1, server), first);
-    assert_ne!(sequence(2, server), first);
+    assert_eq!(sequence(net, 1, server), first);
+    assert_ne!(sequence(net, 2, server), first);
 }

@@ -29,7 +29,8 @@ macro_rules! kinds {
 
 kinds! {
     /// An allocating routine finds no memory: ExAllocatePoolWithTag, ExAllocatePool2, IoAllocateIrp, IoAllocateMdl,
-    /// IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and IoCreateDevice.
+    /// IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread, IoCreateDevice, IoGetDeviceObjectPointer and
+    /// MmMapLockedPagesSpecifyCache.
     Allocation = "no memory";
     /// A WSK call fails with a status, instead of doing its work.
     Status = "an error";

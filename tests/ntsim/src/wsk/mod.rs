@@ -16,7 +16,8 @@
 //! | `request` | who owns a pending IRP: the provider or its cancel routine |
 //! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
 //! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
-//! | `host_sockets`, `host_names` | the network of live mode: the host's own sockets and name resolution |
+//! | `host_sockets`, `host_names` | the host's own sockets and name resolution as such a network |
+//! | `memory_sockets` | the network in memory |
 //! | `rules` | what the verifier reports from here |
 //!
 //! # How it runs
@@ -37,6 +38,7 @@ mod event;
 mod faults;
 mod host_names;
 mod host_sockets;
+mod memory_sockets;
 mod names;
 mod registration;
 mod request;
@@ -53,6 +55,7 @@ pub use registration::{
 pub use rules::WSK_RULES;
 
 use crate::fault::Presence;
+use crate::network::Network;
 use crate::{cpu, verifier};
 use client::Client;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,12 +100,17 @@ struct Provider {
 
 static PROVIDER: Mutex<Option<Arc<Provider>>> = Mutex::new(None);
 
-/// Starts the provider; the kernel calls this once its processors run.
-pub(crate) fn start(config: Config, presence: Presence) {
+/// Starts the provider over a network in memory, or else over the host's sockets; the kernel calls this once its
+/// processors run.
+pub(crate) fn start(config: Config, network: Option<Network>, presence: Presence) {
+    let transport: Box<dyn Transport> = match network {
+        Some(network) => Box::new(memory_sockets::MemorySockets::start(&network)),
+        None => Box::new(host_sockets::HostSockets),
+    };
     let provider = Arc::new(Provider {
         connection_table: table::connection_table(&config),
         config,
-        transport: Box::new(host_sockets::HostSockets),
+        transport,
         present: AtomicBool::new(false),
         presences: AtomicU64::new(0),
         clients: Mutex::new(Vec::new()),
@@ -148,7 +156,10 @@ pub(crate) fn unload_checks() {
 /// Ends the provider; the kernel calls this before its processors stop.
 pub(crate) fn shutdown() {
     unload_checks();
-    *lock(&PROVIDER) = None;
+    let provider = lock(&PROVIDER).take();
+    if let Some(provider) = provider {
+        provider.transport.stop();
+    }
 }
 
 /// The running provider. Without a running kernel there is none, and the call is an error of the test program.

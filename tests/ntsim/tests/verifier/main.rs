@@ -12,6 +12,7 @@ mod wsk_support;
 mod irps;
 mod levels;
 mod memory;
+mod objects;
 mod requests;
 mod unload;
 mod wsk;
@@ -65,9 +66,17 @@ macro_rules! mutants {
 pub(crate) use mutants;
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    [levels::MUTANTS, memory::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS, wsk::MUTANTS]
-        .into_iter()
-        .flatten()
+    [
+        levels::MUTANTS,
+        memory::MUTANTS,
+        objects::MUTANTS,
+        irps::MUTANTS,
+        requests::MUTANTS,
+        unload::MUTANTS,
+        wsk::MUTANTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every rule, the kernel's and the WSK provider's.
