@@ -376,18 +376,24 @@ fn a_missed_cancel_returns_false_and_the_request_ends_all_the_same(net: &Net) {
 }
 
 fn calls_may_wait_inside_for_the_network(net: &Net) {
-    let running = net.faulty(Faults::none().one_in(FaultKind::Inline, 1));
+    let wait = Faults::none().one_in(FaultKind::Inline, 1);
+    let running = net.faulty(wait.clone().longest_delay(PATIENCE));
     let wsk = Wsk::new();
     let listener = net.listen(Ipv4Addr::LOCALHOST);
     let socket = wsk.bound(AF_INET);
     let connect = socket.connect(&Address::from(listener.address()));
-    assert_eq!((connect.returned, connect.status()), (STATUS_SUCCESS, STATUS_SUCCESS), "loopback is fast enough");
+    assert_eq!((connect.returned, connect.status()), (STATUS_SUCCESS, STATUS_SUCCESS));
+    let mut peer = listener.accept();
+    peer.write_all(b"data").unwrap();
     let room = Buf::room(4);
+    let receive = socket.receive(&room, 0);
+    assert_eq!((receive.returned, receive.wait()), (STATUS_SUCCESS, (STATUS_SUCCESS, 4)));
+    running.kernel.set_faults(wait);
     let receive = socket.receive(&room, 0);
     assert_eq!(receive.returned, STATUS_PENDING, "nothing comes, and the call ends");
     socket.close();
     assert_eq!(receive.status(), STATUS_CANCELLED);
-    assert_eq!(running.kernel.struck(FaultKind::Inline), 2);
+    assert_eq!(running.kernel.struck(FaultKind::Inline), 3);
 }
 
 fn the_provider_goes_and_comes_back(net: &Net) {

@@ -6,7 +6,6 @@ use super::plan::FaultKind;
 use crate::choice;
 use crate::cpu;
 use crate::system::system;
-use std::task::Poll;
 use std::time::Duration;
 use wsk_sys::{NTSTATUS, STATUS_CONNECTION_RESET, STATUS_FILE_FORCED_CLOSED};
 
@@ -14,8 +13,6 @@ use wsk_sys::{NTSTATUS, STATUS_CONNECTION_RESET, STATUS_FILE_FORCED_CLOSED};
 const DELAYS: usize = 8;
 /// Choices for the first piece of a transfer: 1, 2, 4 ... 1024 bytes.
 const PIECES: usize = 11;
-/// Tries of a call that waits inside for the network.
-const TRIES: usize = 1000;
 
 /// What is to happen to one WSK call. The default is the usual.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +29,8 @@ pub(crate) struct Fate {
     pub(crate) end: Option<(NTSTATUS, Duration)>,
     /// Size of the first piece that a transfer is served with; 0 is no limit.
     pub(crate) first_piece: usize,
-    insists: bool,
+    /// How long it waits inside for the network.
+    pub(crate) patience: Duration,
     elsewhere: bool,
     delay: Duration,
 }
@@ -44,17 +42,6 @@ impl Fate {
         let processor = if self.elsewhere { another_processor(home) } else { home };
         let deferred = self.elsewhere || !self.delay.is_zero() || (inside && self.pends);
         deferred.then_some((processor, self.delay))
-    }
-
-    /// Tries once, or for a while if the call waits inside.
-    pub(crate) fn insist<R>(&self, mut attempt: impl FnMut() -> Poll<R>) -> Poll<R> {
-        for _ in 1..if self.insists { TRIES } else { 1 } {
-            if let Poll::Ready(result) = attempt() {
-                return Poll::Ready(result);
-            }
-            std::thread::yield_now();
-        }
-        attempt()
     }
 }
 
@@ -82,7 +69,7 @@ pub(crate) fn fate(operation: Operation) -> Fate {
             FaultKind::ShortReceive | FaultKind::SplitSend => {
                 fate.first_piece = 1 << choice::choose("bytes of a first piece", PIECES)
             }
-            FaultKind::Inline => fate.insists = true,
+            FaultKind::Inline => fate.patience = engine.longest_delay(),
             FaultKind::OtherProcessor => fate.elsewhere = true,
             FaultKind::Delay => fate.delay = delay("delay of a completion"),
             FaultKind::Allocation | FaultKind::MissedCancel => {}

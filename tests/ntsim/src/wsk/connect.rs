@@ -8,8 +8,9 @@ use super::buffer::Data;
 use super::request::{Irp, Outcome};
 use super::socket::{Phase, Socket, State};
 use super::transfer;
+use crate::sched::MutexGuard;
 use std::net::SocketAddr;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use wsk_sys::{
     NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ABORTED, STATUS_CONNECTION_ACTIVE, STATUS_INVALID_DEVICE_STATE,
@@ -45,22 +46,22 @@ impl Socket {
         }
         state.phase = Phase::Connecting;
         let fate = irp.fate();
-        let start = if fate.held { Ok(()) } else { state.start_connect(&mut connect, remote) };
-        let result = match start {
-            Err(status) => Err(status),
-            Ok(()) => {
-                let mut attempt = || state.attempt_connect(&mut connect);
-                match if fate.pends { Poll::Pending } else { fate.insist(&mut attempt) } {
-                    Poll::Ready(result) => result,
-                    Poll::Pending if irp.pend(self) => {
-                        state.connect = Some(connect);
-                        state.rearm();
-                        return STATUS_PENDING;
-                    }
-                    Poll::Pending => Err(STATUS_CANCELLED),
-                }
+        let mut result = if fate.held { Ok(()) } else { state.start_connect(&mut connect, remote) };
+        if result.is_ok() {
+            let mut attempt = Poll::Pending;
+            if !fate.pends {
+                (state, attempt) = self.insist(&irp, state, |state| state.attempt_connect(&mut connect));
             }
-        };
+            result = match attempt {
+                Poll::Ready(result) => result,
+                Poll::Pending if irp.pend(self) => {
+                    state.connect = Some(connect);
+                    state.rearm();
+                    return STATUS_PENDING;
+                }
+                Poll::Pending => Err(STATUS_CANCELLED),
+            };
+        }
         self.conclude_connect(state, connect, result, true)
     }
 

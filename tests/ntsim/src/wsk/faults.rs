@@ -3,9 +3,11 @@
 
 use super::request::{Irp, Outcome};
 use super::socket::{Phase, Socket, State};
-use crate::cpu;
 use crate::fault::Operation;
+use crate::sched::{self, MutexGuard};
+use crate::{clock, cpu};
 use std::sync::Arc;
+use std::task::Poll;
 use wsk_sys::{NTSTATUS, STATUS_CONNECTION_RESET, STATUS_PENDING};
 
 impl Socket {
@@ -61,6 +63,24 @@ impl Socket {
         for irp in released {
             self.end_request(irp, Outcome::cancelled(0));
         }
+    }
+
+    /// Tries once, or for a while if the call waits inside for the network; others may use the socket in between.
+    pub(super) fn insist<'a, R>(
+        &'a self,
+        irp: &Irp,
+        mut state: MutexGuard<'a, State>,
+        mut attempt: impl FnMut(&mut State) -> Poll<R>,
+    ) -> (MutexGuard<'a, State>, Poll<R>) {
+        let deadline = clock::now() + clock::from_duration(irp.fate().patience);
+        let mut result = attempt(&mut state);
+        while result.is_pending() && clock::now() < deadline {
+            drop(state);
+            sched::pause();
+            state = self.lock();
+            result = attempt(&mut state);
+        }
+        (state, result)
     }
 
     /// Completes an IRP outside its call, now or when its fate says.

@@ -83,8 +83,12 @@ impl Socket {
         let mut transfer = Transfer { irp, work, done: 0 };
         let lane = state.lane(direction);
         let inline = !lane.busy && lane.queue.is_empty() && !irp.fate().pends;
-        if inline && let Poll::Ready(outcome) = irp.fate().insist(|| state.attempt(&mut transfer)) {
-            state.lane(direction).busy = true;
+        let mut attempt = Poll::Pending;
+        if inline {
+            lane.busy = true;
+            (state, attempt) = self.insist(&irp, state, |state| state.attempt(&mut transfer));
+        }
+        if let Poll::Ready(outcome) = attempt {
             drop((state, transfer));
             if self.defers(irp, outcome, true, move |socket| socket.release_lane(direction)) {
                 return STATUS_PENDING;
@@ -101,12 +105,21 @@ impl Socket {
             }
             return outcome.status;
         }
+        if inline {
+            state.lane(direction).busy = false;
+        }
         if !irp.pend(self) {
             let done = transfer.done;
             drop((state, transfer));
             return self.finish(irp, Outcome::cancelled(done));
         }
-        state.lane(direction).queue.push_back(transfer);
+        let queue = &mut state.lane(direction).queue;
+        if inline {
+            // What came while this call waited inside is behind it.
+            queue.push_front(transfer);
+        } else {
+            queue.push_back(transfer);
+        }
         state.rearm();
         STATUS_PENDING
     }
