@@ -2,9 +2,9 @@
 
 mod common;
 
-use abi::Error;
 use abi::targets::{TARGETS, check};
 use abi::wdk::Workspace;
+use abi::{Error, Result};
 use common::installed;
 use object::read::NameOrOrdinal;
 use object::read::pe::PeFile64;
@@ -25,18 +25,18 @@ fn the_libraries_compile_for_every_windows() {
     }
 }
 
-/// The driver that was linked beside Microsoft's crates; made once for all tests, and nothing where that cannot be done.
-static BESIDE_WDK: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let workspace = installed(Workspace::make())?;
+/// The driver linked beside Microsoft's crates, once for all tests.
+static BESIDE_WDK: LazyLock<Result<PathBuf>> = LazyLock::new(|| {
+    let workspace = Workspace::make()?;
     for package in ["wsk-sys", "wsk-async"] {
-        installed(workspace.check(package)).expect("the toolchain was found");
+        workspace.check(package)?;
     }
-    installed(workspace.link("tfo-probe"))
+    workspace.link("tfo-probe")
 });
 
 #[test]
 fn the_feature_wdk_agrees_with_wdk_sys_and_links() {
-    let Some(image) = &*BESIDE_WDK else { return };
+    let Some(image) = installed(BESIDE_WDK.as_ref()) else { return };
     let bytes = std::fs::read(image).expect("the image is there");
     let file = PeFile64::parse(&*bytes).expect("the image is one");
     let subsystem = file.nt_headers().optional_header.subsystem.get(LittleEndian);
@@ -67,7 +67,7 @@ fn the_feature_wdk_agrees_with_wdk_sys_and_links() {
 /// refused, unload.
 #[test]
 fn a_driver_beside_wdk_loads_in_wine() {
-    let Some(image) = &*BESIDE_WDK else { return };
+    let Some(image) = installed(BESIDE_WDK.as_ref()) else { return };
     let Some(runner) = installed(wine::Runner::prepare().map_err(Error::from)) else { return };
     let mut session = runner.start(|_| ()).expect("a session starts");
     let folder = tempfile::tempdir().expect("a temporary folder");
