@@ -2,10 +2,10 @@
 
 use crate::driver::{self, Slot};
 use crate::pool::{self, Found, Kind};
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
 use crate::{fault, rules};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +25,8 @@ struct Record {
     driver: Slot,
     /// One for the device until it is deleted, one per hold.
     references: AtomicUsize,
+    /// Those that drivers took by ObfReferenceObject.
+    pointers: AtomicUsize,
     device: DEVICE_OBJECT,
 }
 
@@ -104,6 +106,25 @@ pub(crate) fn let_go(device: *mut DEVICE_OBJECT) {
     let slot = check(device, "the end of a hold");
     dereference(device);
     driver::let_go(slot);
+}
+
+/// Takes a reference for a driver; `None` if there is no device at the address, else how many there are.
+pub(crate) fn reference_object(device: *mut DEVICE_OBJECT) -> Option<isize> {
+    let record = record(device)?;
+    record.pointers.fetch_add(1, Ordering::Relaxed);
+    Some(record.references.fetch_add(1, Ordering::Relaxed) as isize + 1)
+}
+
+/// Gives a driver's reference back; `None` if there is no device at the address, else how many are left.
+pub(crate) fn dereference_object(device: *mut DEVICE_OBJECT) -> Option<isize> {
+    let record = record(device)?;
+    let taken = |pointers: usize| pointers.checked_sub(1);
+    if record.pointers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
+        violation(&rules::BAD_REFERENCE, format_args!("the device at {device:p} has no reference left"));
+    }
+    let left = record.references.load(Ordering::Relaxed) as isize - 1;
+    dereference(device);
+    Some(left)
 }
 
 fn dereference(device: *mut DEVICE_OBJECT) {
@@ -213,6 +234,7 @@ pub(crate) unsafe extern "system" fn IoCreateDevice(
         (*record).live = LIVE ^ device as usize;
         (*record).driver = driver::slot_of(DriverObject);
         (*record).references = AtomicUsize::new(1);
+        (*record).pointers = AtomicUsize::new(0);
         (*device).Type = DEVICE_TYPE;
         (*device).Size = (size_of::<DEVICE_OBJECT>() + DeviceExtensionSize as usize) as u16;
         (*device).DriverObject = DriverObject;

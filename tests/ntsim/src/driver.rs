@@ -4,12 +4,12 @@
 //! blocks of memory. So a leak names its driver, and unload knows what is left.
 
 use crate::rules;
+use crate::sched::{Gate, Mutex};
 use crate::system::system;
 use crate::verifier::{Call, call_driver, violation};
-use crate::{complete, device, irp, pool, thread, timer, wsk};
-use parking_lot::{Condvar, Mutex};
+use crate::{clock, complete, device, device_pointer, irp, pool, registry, thread, timer, wsk};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wsk_sys::*;
 
 /// `Type` of a driver object.
@@ -52,7 +52,7 @@ struct State {
     /// Calls into the driver's code that have not returned.
     running: AtomicUsize,
     inner: Mutex<Inner>,
-    changed: Condvar,
+    changed: Gate,
 }
 
 #[derive(Default)]
@@ -190,7 +190,8 @@ pub(crate) fn load(name: &str, entry: PDRIVER_INITIALIZE) -> Result<Loaded, NTST
         (*driver).MajorFunction.fill(Some(invalid_device_request));
     }
     let loaded = Loaded { object, slot };
-    let path = format!(r"\Registry\Machine\System\CurrentControlSet\Services\{name}");
+    system().registry.add_service(name);
+    let path = registry::service_key(name);
     let status = thread::run_system(&format!("{name} DriverEntry"), || {
         let mut path: Vec<u16> = path.encode_utf16().collect();
         let path = unicode(&mut path);
@@ -262,10 +263,10 @@ impl Loaded {
 fn wait_for_handles(slot: Slot) {
     let state = system().drivers.state(slot);
     let mut inner = state.inner.lock();
-    let deadline = Instant::now() + HANDLE_PATIENCE;
+    let deadline = clock::now() + clock::from_duration(HANDLE_PATIENCE);
     while inner.open_files != 0 {
-        let timeout = state.changed.wait_until(&mut inner, deadline).timed_out();
-        assert!(!timeout, "{} is unloaded while {} handles to its devices stay open", inner.name, inner.open_files);
+        let in_time = state.changed.wait_until(&mut inner, deadline);
+        assert!(in_time, "{} is unloaded while {} handles to its devices stay open", inner.name, inner.open_files);
     }
     inner.unloading = true;
 }
@@ -273,9 +274,9 @@ fn wait_for_handles(slot: Slot) {
 fn wait_for_holds(slot: Slot) {
     let state = system().drivers.state(slot);
     let mut inner = state.inner.lock();
-    let deadline = Instant::now() + HOLD_PATIENCE;
+    let deadline = clock::now() + clock::from_duration(HOLD_PATIENCE);
     while inner.holds != 0 {
-        if state.changed.wait_until(&mut inner, deadline).timed_out() {
+        if !state.changed.wait_until(&mut inner, deadline) {
             let holds = inner.holds;
             drop(inner);
             let what = irp::in_flight_with_routine_of(slot).unwrap_or_else(|| "a work item does not end".into());
@@ -312,6 +313,8 @@ fn checks(slot: Slot) {
 /// What must have been given back.
 pub(crate) fn leak_checks(slot: Slot) {
     device::unload_checks(slot);
+    device_pointer::unload_checks(slot);
+    registry::unload_checks(slot);
     thread::unload_checks(slot);
     pool::unload_checks(slot);
 }

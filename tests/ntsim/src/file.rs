@@ -1,12 +1,12 @@
 //! Requests of the host program: opening a device, I/O control codes, closing. What user mode and the I/O manager are to
 //! a driver on Windows.
 
-use crate::cpu;
-
+use crate::cpu::{self, current};
+use crate::driver::Slot;
 use crate::pool::{self, Found, Kind};
+use crate::sched::{Gate, Mutex};
 use crate::verifier::Call;
 use crate::{complete, device, irp, thread};
-use parking_lot::{Condvar, Mutex};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use wsk_sys::*;
@@ -17,7 +17,7 @@ const FILE_TYPE: i16 = 5;
 /// One request of the I/O manager, from when its IRP is sent until the host program has the result.
 pub(crate) struct Request {
     state: Mutex<State>,
-    done: Condvar,
+    done: Gate,
 }
 
 struct State {
@@ -65,7 +65,7 @@ impl Request {
                 output_length,
                 result: None,
             }),
-            done: Condvar::new(),
+            done: Gate::default(),
         });
         // SAFETY: the device is held by its open file; the IRP is fresh, and this thread's until it is sent.
         unsafe {
@@ -76,7 +76,7 @@ impl Request {
                 system_buffer.copy_from_nonoverlapping(input.as_ptr(), input.len());
             }
             (*irp).SystemBuffer = system_buffer.cast();
-            (*irp).RequestorMode = UserMode;
+            (*irp).RequestorMode = if current().driver.get() == Slot::HOST { UserMode } else { KernelMode };
             (*irp).Overlay.Thread = thread::current_object();
             (*irp).Overlay.OriginalFileObject = file.object;
             let next = IoGetNextIrpStackLocation(irp);
@@ -216,6 +216,11 @@ pub(crate) fn open(path: &str) -> Result<File, NTSTATUS> {
 }
 
 impl File {
+    /// Closes the handle; the file object stays open.
+    pub(crate) fn into_object(self) -> FileObject {
+        FileObject(self.shared.handle.clone())
+    }
+
     /// Sends a control code and waits; the output is copied as far as the driver's information and `output` reach. Returns
     /// the status and the information.
     pub fn ioctl(&self, code: u32, input: &[u8], output: &mut [u8]) -> (NTSTATUS, usize) {
@@ -230,6 +235,21 @@ impl File {
         let handle = self.shared.handle.clone();
         let request = Request::send(&handle.0, IRP_MJ_DEVICE_CONTROL, code, &input, output_len);
         Pending { request, _handle: handle }
+    }
+}
+
+/// A file object without a handle. Dropping it sends IRP_MJ_CLOSE.
+pub(crate) struct FileObject(Arc<Closing>);
+
+impl FileObject {
+    /// Where it is.
+    pub(crate) fn address(&self) -> *mut FILE_OBJECT {
+        self.0.0.object
+    }
+
+    /// The device that it is open on.
+    pub(crate) fn device(&self) -> *mut DEVICE_OBJECT {
+        self.0.0.device
     }
 }
 

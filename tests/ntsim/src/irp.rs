@@ -1,7 +1,8 @@
 //! IRPs: allocation, reuse, cancellation, and who owns one. Sending and completing is in [`crate::complete`].
 //!
-//! Each IRP has a hidden record in front of it, which says whether it is in flight. An IRP is in flight from when its
-//! owner (who allocated it) sends it until a completion routine hands it back.
+//! Each IRP has a hidden record, which says whether it is in flight: in front of an IRP of IoAllocateIrp, in a table for
+//! one that a driver has made of its own memory (see [`crate::irp_memory`]). An IRP is in flight from when its owner (who
+//! allocated it) sends it until a completion routine hands it back.
 
 use crate::complete::{self, Outcome};
 use crate::cpu::{self, current};
@@ -9,10 +10,10 @@ use crate::driver::Slot;
 use crate::file::Request;
 use crate::pool::{self, Found, Kind};
 use crate::rules::{self, Rule};
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::{self, require_irql, violation};
-use crate::{fault, spinlock, stats};
-use parking_lot::Mutex;
+use crate::{fault, irp_memory, spinlock, stats};
 use std::mem::offset_of;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -32,7 +33,6 @@ const AT_PROVIDER: u32 = 2;
 pub(crate) const COMPLETING: u32 = 4;
 
 /// The hidden record of an IRP.
-#[repr(C, align(16))]
 pub(crate) struct Record {
     live: usize,
     /// The driver that allocated it.
@@ -43,8 +43,30 @@ pub(crate) struct Record {
     pub(crate) request: Option<Arc<Request>>,
     /// The dispatch routines that have it, by stack location.
     pub(crate) frames: Mutex<Vec<(i8, Arc<Mutex<Outcome>>)>>,
-    /// Where the block of a live IRP begins is where its record is, so this is `size_of::<IRP>()` further.
+}
+
+impl Record {
+    /// The record of a fresh IRP.
+    pub(crate) fn new(irp: *mut IRP, owner: Slot, request: Option<Arc<Request>>) -> Record {
+        Record { live: LIVE ^ irp as usize, owner, state: AtomicU32::new(0), request, frames: Mutex::default() }
+    }
+
+    /// Whether the IRP is in flight, or its completion is walking.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.load(Ordering::Acquire) != 0
+    }
+}
+
+/// A block of IoAllocateIrp: a record, the IRP, and after it the stack locations.
+#[repr(C, align(16))]
+struct Allocated {
+    record: Record,
     irp: IRP,
+}
+
+/// Where the block of an IRP of IoAllocateIrp begins.
+fn block_of(irp: *mut IRP) -> *mut Allocated {
+    irp.wrapping_byte_sub(offset_of!(Allocated, irp)).cast()
 }
 
 /// The record of an IRP. Stops the run if the address is not that of a live IRP.
@@ -52,39 +74,38 @@ pub(crate) struct Record {
 /// # Safety
 /// The reference is not used after the IRP was freed.
 pub(crate) unsafe fn record(irp: *mut IRP, call: &str) -> &'static Record {
-    let record: *const Record = irp.wrapping_byte_sub(offset_of!(Record, irp)).cast();
     if irp.is_null() || !(irp as usize).is_multiple_of(16) {
         violation(&rules::IRP_FREED, format_args!("{call} with {irp:p}"));
     }
+    let block = block_of(irp);
     // SAFETY: memory in front of an IRP is its record. What a driver passes instead is at least an address in its own
     // memory, which is told by the mark.
-    unsafe {
-        if (*record).live != LIVE ^ irp as usize {
-            let text = match pool::find(record as usize) {
-                Found::Freed(block) => format!("{call} with {irp:p}, which was freed: {block}"),
-                _ => format!("{call} with {irp:p}, which is not an IRP"),
-            };
-            violation(&rules::IRP_FREED, text);
-        }
-        &*record
+    let allocated = unsafe { (*block).record.live == LIVE ^ irp as usize };
+    if allocated {
+        // SAFETY: the mark says so; the rest is the caller's promise.
+        return unsafe { &(*block).record };
     }
+    if let Some(record) = irp_memory::record(irp) {
+        return record;
+    }
+    let text = match pool::find(block as usize) {
+        Found::Freed(block) => format!("{call} with {irp:p}, which was freed: {block}"),
+        _ => format!("{call} with {irp:p}, which is not an IRP"),
+    };
+    violation(&rules::IRP_FREED, text);
 }
 
 /// Allocates an IRP for the driver whose code runs, or for the I/O manager when it carries a request.
 pub(crate) fn allocate(stack_size: i8, request: Option<Arc<Request>>) -> *mut IRP {
     let locations = usize::try_from(stack_size).expect("the caller checked the stack size");
-    let size = size_of::<Record>() + locations * size_of::<IO_STACK_LOCATION>();
-    let record: *mut Record = pool::allocate(Kind::Irp, size, 0).as_ptr().cast();
-    // SAFETY: the block is fresh and has room for the record, whose last field is the IRP, and the stack locations after
-    // it; all of the IRP is plain data, for which zero is valid.
+    let size = size_of::<Allocated>() + locations * size_of::<IO_STACK_LOCATION>();
+    let block: *mut Allocated = pool::allocate(Kind::Irp, size, 0).as_ptr().cast();
+    let owner = if request.is_some() { Slot::HOST } else { current().driver.get() };
+    // SAFETY: the block is fresh and has room for the record, the IRP, and the stack locations after it.
     unsafe {
-        record.cast::<u8>().write_bytes(0, size);
-        let irp = &raw mut (*record).irp;
-        (&raw mut (*record).owner).write(if request.is_some() { Slot::HOST } else { current().driver.get() });
-        (&raw mut (*record).request).write(request);
-        (&raw mut (*record).frames).write(Mutex::default());
+        let irp = &raw mut (*block).irp;
         initialize(irp, stack_size, 0);
-        (&raw mut (*record).live).write(LIVE ^ irp as usize);
+        (&raw mut (*block).record).write(Record::new(irp, owner, request));
         irp
     }
 }
@@ -93,7 +114,7 @@ pub(crate) fn allocate(stack_size: i8, request: Option<Arc<Request>>) -> *mut IR
 ///
 /// # Safety
 /// The memory holds an IRP with so many stack locations.
-unsafe fn initialize(irp: *mut IRP, stack_size: i8, allocation_flags: u8) {
+pub(crate) unsafe fn initialize(irp: *mut IRP, stack_size: i8, allocation_flags: u8) {
     let locations = stack_size as usize;
     // SAFETY: the caller's promise.
     unsafe {
@@ -125,16 +146,13 @@ pub(crate) unsafe fn location(irp: *mut IRP, number: i8) -> *mut IO_STACK_LOCATI
 /// # Safety
 /// The IRP is live and is not used after.
 pub(crate) unsafe fn release(irp: *mut IRP) {
-    let record: *mut Record = irp.wrapping_byte_sub(offset_of!(Record, irp)).cast();
-    let Found::Live(block) = pool::find(record as usize) else {
+    let address = block_of(irp);
+    let Found::Live(block) = pool::find(address as usize) else {
         violation(&rules::IRP_FREED, format_args!("the IRP at {irp:p} is freed twice at the same time"));
     };
-    // SAFETY: the caller's promise; the fields that own something are dropped once, before the memory is poisoned.
-    unsafe {
-        std::ptr::drop_in_place(&raw mut (*record).request);
-        std::ptr::drop_in_place(&raw mut (*record).frames);
-    }
-    pool::free(record as usize, &block);
+    // SAFETY: the caller's promise; the record is dropped once, before the memory is poisoned.
+    unsafe { std::ptr::drop_in_place(&raw mut (*address).record) };
+    pool::free(address as usize, &block);
 }
 
 /// Stops the run unless a driver may free or reuse the IRP.
@@ -142,7 +160,7 @@ fn check_idle(irp: *mut IRP, record: &Record, rule: &'static Rule, call: &str) {
     if record.request.is_some() {
         violation(&rules::IRP_NOT_OWNED, format_args!("{call} with {irp:p}, which the I/O manager made"));
     }
-    if record.state.load(Ordering::Acquire) != 0 {
+    if record.is_busy() {
         violation(rule, format_args!("{call} with {irp:p}, which is in flight"));
     }
     complete::check_contexts(irp, call);
@@ -253,20 +271,21 @@ pub(crate) unsafe fn cancel(irp: *mut IRP) -> bool {
 /// The first IRP in flight with a completion routine of the driver, as text.
 pub(crate) fn in_flight_with_routine_of(driver: Slot) -> Option<String> {
     let blocks = (0..Slot::COUNT).flat_map(|slot| pool::live(Kind::Irp, Slot::from_index(slot)));
-    blocks.into_iter().find_map(|address| {
-        let record = address as *mut Record;
-        // SAFETY: a live block of this kind is an IRP. Others may still use it: the fields read here are either constant
-        // or belong to locations above the current one, which change only when it is completed.
+    // SAFETY: a live block of this kind is an IRP.
+    let allocated = blocks.map(|address| unsafe { &raw mut (*(address as *mut Allocated)).irp });
+    allocated.chain(irp_memory::all()).find_map(|irp| {
+        // SAFETY: a live IRP. Others may still use it: the fields read here are either constant or belong to locations above
+        // the current one, which change only when it is completed.
         unsafe {
-            if (*record).state.load(Ordering::Acquire) & SENT == 0 {
+            let record = record(irp, "the checks of an unload");
+            if record.state.load(Ordering::Acquire) & SENT == 0 {
                 return None;
             }
-            let irp = &raw mut (*record).irp;
             let stack_count = (*irp).StackCount;
             ((*irp).CurrentLocation..=stack_count).find_map(|number| {
                 let place = location(irp, number);
                 let above = if number == stack_count {
-                    (*record).owner
+                    record.owner
                 } else {
                     crate::device::driver_of((*location(irp, number + 1)).DeviceObject)
                 };
@@ -297,6 +316,9 @@ pub(crate) unsafe extern "system" fn IoFreeIrp(Irp: *mut IRP) {
     // SAFETY: the caller's promise.
     unsafe {
         check_idle(Irp, record(Irp, "IoFreeIrp"), &rules::IRP_FREE_IN_FLIGHT, "IoFreeIrp");
+        if irp_memory::record(Irp).is_some() {
+            violation(&rules::IRP_FREED, format_args!("IoFreeIrp with {Irp:p}, which is memory of the driver's own"));
+        }
         release(Irp);
     }
 }

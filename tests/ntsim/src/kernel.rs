@@ -3,7 +3,9 @@
 use crate::driver::{self, Loaded};
 use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
+use crate::network::Network;
 use crate::pool;
+use crate::registry::{Registry, RegistryValue};
 use crate::stats::Stats;
 use crate::system::{self, Sink, system};
 use crate::{cpu, debug, wsk};
@@ -17,8 +19,10 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) registry: Registry,
     pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
+    pub(crate) network: Option<Network>,
 }
 
 /// Settings of a kernel to start.
@@ -53,6 +57,12 @@ impl Builder {
         self
     }
 
+    /// A value in the registry, with its key. Each driver that is loaded has its service's key, too.
+    pub fn registry_value(self, key: &str, name: &str, value: RegistryValue) -> Builder {
+        self.config.registry.set(key, name, &value);
+        self
+    }
+
     /// What may go wrong. Default: nothing.
     pub fn faults(mut self, faults: Faults) -> Builder {
         self.config.faults = faults;
@@ -62,6 +72,12 @@ impl Builder {
     /// How the WSK provider behaves; its `os_build` is the kernel's.
     pub fn wsk(mut self, config: wsk::Config) -> Builder {
         self.config.wsk = config;
+        self
+    }
+
+    /// Puts a network in memory below the WSK provider. Default: the host's own sockets.
+    pub fn network(mut self, network: &Network) -> Builder {
+        self.config.network = Some(network.clone());
         self
     }
 
@@ -89,8 +105,10 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                registry: Registry::default(),
                 faults: Faults::none(),
                 wsk: wsk::Config::default(),
+                network: None,
             },
         }
     }

@@ -48,6 +48,29 @@ fn check_idle(mdl: *mut MDL, call: &str) {
     }
 }
 
+/// Stops the run if the MDL was mapped by [`MmMapLockedPagesSpecifyCache`]. (Of non-paged pool the flag says no more than
+/// that the address is known.) A partial MDL may be freed with its mapping, which goes with it.
+///
+/// # Safety
+/// `mdl` is valid.
+unsafe fn check_unmapped(mdl: *mut MDL, call: &str) {
+    const MAPPED: i16 = MDL_MAPPED_TO_SYSTEM_VA;
+    // SAFETY: the caller's promise.
+    if unsafe { (*mdl).MdlFlags } & (MAPPED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL) == MAPPED {
+        violation(&rules::MDL_MAPPING, format_args!("{call} with {mdl:p}, which is mapped"));
+    }
+}
+
+/// Stops the run unless the address is that of a live MDL, as far as can be told: a driver may make one of its own memory.
+fn check_live(mdl: *mut MDL, call: &str) {
+    if mdl.is_null() {
+        violation(&rules::MDL_BAD_FREE, format_args!("{call} with a null MDL"));
+    }
+    if let Found::Freed(block) = pool::find(mdl as usize) {
+        violation(&rules::MDL_BAD_FREE, format_args!("{call} with {mdl:p}, which was freed: {block}"));
+    }
+}
+
 /// # Safety
 /// `Irp` is null or valid.
 #[unsafe(no_mangle)]
@@ -100,6 +123,8 @@ pub(crate) unsafe extern "system" fn IoFreeMdl(Mdl: *mut MDL) {
         _ => violation(&rules::MDL_BAD_FREE, format_args!("{Mdl:p} is not an MDL of IoAllocateMdl")),
     };
     check_idle(Mdl, "IoFreeMdl");
+    // SAFETY: a live MDL.
+    unsafe { check_unmapped(Mdl, "IoFreeMdl") };
     pool::free(Mdl as usize, &block);
 }
 
@@ -109,12 +134,7 @@ pub(crate) unsafe extern "system" fn IoFreeMdl(Mdl: *mut MDL) {
 pub(crate) unsafe extern "system" fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL) {
     let _call = require_irql("MmBuildMdlForNonPagedPool", DISPATCH_LEVEL);
     let mdl = MemoryDescriptorList;
-    if mdl.is_null() {
-        violation(&rules::MDL_BAD_FREE, "MmBuildMdlForNonPagedPool with a null MDL");
-    }
-    if let Found::Freed(block) = pool::find(mdl as usize) {
-        violation(&rules::MDL_BAD_FREE, format_args!("{mdl:p} was freed: {block}"));
-    }
+    check_live(mdl, "MmBuildMdlForNonPagedPool");
     check_idle(mdl, "MmBuildMdlForNonPagedPool");
     // SAFETY: the caller's promise; the array of pages follows the MDL and was sized for its buffer.
     unsafe {
@@ -137,5 +157,120 @@ pub(crate) unsafe extern "system" fn MmBuildMdlForNonPagedPool(MemoryDescriptorL
         }
         (*mdl).MappedSystemVa = address as *mut c_void;
         (*mdl).MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
+    }
+}
+
+/// # Safety
+/// Both are valid MDLs; the source is built.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn IoBuildPartialMdl(
+    SourceMdl: *mut MDL,
+    TargetMdl: *mut MDL,
+    VirtualAddress: *mut c_void,
+    Length: u32,
+) {
+    const CALL: &str = "IoBuildPartialMdl";
+    /// What a part has in common with the whole.
+    const INHERITED: i16 = MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA | MDL_WRITE_OPERATION;
+    let _call = require_irql(CALL, DISPATCH_LEVEL);
+    check_live(SourceMdl, CALL);
+    check_live(TargetMdl, CALL);
+    check_idle(TargetMdl, CALL);
+    // SAFETY: the caller's promise; the arrays of pages follow the MDLs, and the target's has room, which is checked.
+    unsafe {
+        let source = &*SourceMdl;
+        let built = source.MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_PAGES_LOCKED | MDL_PARTIAL) != 0;
+        let (start, address) = (MmGetMdlVirtualAddress(SourceMdl) as usize, VirtualAddress as usize);
+        let end = start + source.ByteCount as usize;
+        let length = if Length == 0 { end.saturating_sub(address) } else { Length as usize };
+        if !built || address < start || length == 0 || address + length > end {
+            let state = if built { "built" } else { "not built" };
+            violation(
+                &rules::MDL_PARTIAL,
+                format_args!(
+                    "{length} bytes at {address:#x} of {SourceMdl:p}, {state}, which is of {start:#x}..{end:#x}"
+                ),
+            );
+        }
+        if (*TargetMdl).MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
+            violation(&rules::MDL_MAPPING, format_args!("{CALL} with {TargetMdl:p}, which is mapped"));
+        }
+        let pages = ADDRESS_AND_SIZE_TO_SPAN_PAGES(address, length);
+        let room = ((*TargetMdl).Size as u16 as usize - size_of::<MDL>()) / size_of::<usize>();
+        if pages > room {
+            violation(
+                &rules::MDL_PARTIAL,
+                format_args!("{pages} pages do not fit into {TargetMdl:p}, which has {room}"),
+            );
+        }
+        let first = address / PAGE - source.StartVa as usize / PAGE;
+        let from: *const usize = SourceMdl.add(1).cast();
+        TargetMdl.add(1).cast::<usize>().copy_from_nonoverlapping(from.add(first), pages);
+        (*TargetMdl).Process = source.Process;
+        (*TargetMdl).StartVa = (address / PAGE * PAGE) as *mut c_void;
+        (*TargetMdl).ByteOffset = (address % PAGE) as u32;
+        (*TargetMdl).ByteCount = length as u32;
+        (*TargetMdl).MdlFlags = MDL_PARTIAL | source.MdlFlags & INHERITED;
+        (*TargetMdl).MappedSystemVa = source.MappedSystemVa.wrapping_byte_add(address - start);
+    }
+}
+
+/// # Safety
+/// `MemoryDescriptorList` is a valid MDL.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn MmMapLockedPagesSpecifyCache(
+    MemoryDescriptorList: *mut MDL,
+    _AccessMode: KPROCESSOR_MODE,
+    _CacheType: MEMORY_CACHING_TYPE,
+    _RequestedAddress: *mut c_void,
+    _BugCheckOnFailure: u32,
+    _Priority: u32,
+) -> *mut c_void {
+    const CALL: &str = "MmMapLockedPagesSpecifyCache";
+    let _call = require_irql(CALL, DISPATCH_LEVEL);
+    let mdl = MemoryDescriptorList;
+    check_live(mdl, CALL);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let flags = (*mdl).MdlFlags;
+        let locked = flags & (MDL_PAGES_LOCKED | MDL_PARTIAL) != 0;
+        if !locked || flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 {
+            violation(&rules::MDL_MAPPING, format_args!("{CALL} with {mdl:p}, whose flags are {flags:#x}"));
+        }
+        if fault::allocation_fails() {
+            return null_mut();
+        }
+        // One address space: the buffer is where it is.
+        (*mdl).MappedSystemVa = MmGetMdlVirtualAddress(mdl);
+        (*mdl).MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;
+        if flags & MDL_PARTIAL != 0 {
+            (*mdl).MdlFlags |= MDL_PARTIAL_HAS_BEEN_MAPPED;
+        }
+        (*mdl).MappedSystemVa
+    }
+}
+
+/// # Safety
+/// `MemoryDescriptorList` is a valid MDL.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn MmUnmapLockedPages(BaseAddress: *mut c_void, MemoryDescriptorList: *mut MDL) {
+    const CALL: &str = "MmUnmapLockedPages";
+    let _call = require_irql(CALL, DISPATCH_LEVEL);
+    let mdl = MemoryDescriptorList;
+    check_live(mdl, CALL);
+    check_idle(mdl, CALL);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let flags = (*mdl).MdlFlags;
+        let mapped = flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) == MDL_MAPPED_TO_SYSTEM_VA;
+        let own = flags & MDL_PARTIAL == 0 || flags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0;
+        if !mapped || !own || BaseAddress != (*mdl).MappedSystemVa {
+            violation(
+                &rules::MDL_MAPPING,
+                format_args!("{CALL} of {BaseAddress:p} with {mdl:p}, whose flags are {flags:#x}"),
+            );
+        }
+        (*mdl).MdlFlags &= !(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
+        (*mdl).MappedSystemVa = null_mut();
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn bug_check_name(code: u32) -> &'static str {
         0x0F => "SPIN_LOCK_ALREADY_OWNED",
         0x10 => "SPIN_LOCK_NOT_OWNED",
         0x18 => "REFERENCE_BY_POINTER",
+        0x40 => "TARGET_MDL_TOO_SMALL",
         0x44 => "MULTIPLE_IRP_COMPLETE_REQUESTS",
         0x48 => "CANCEL_STATE_IN_COMPLETED_IRP",
         0x4E => "PFN_LIST_CORRUPT",
@@ -32,6 +33,7 @@ pub(crate) fn bug_check_name(code: u32) -> &'static str {
         0xC9 => "DRIVER_VERIFIER_IOMANAGER_VIOLATION",
         0xCC => "PAGE_FAULT_IN_FREED_SPECIAL_POOL",
         0xCE => "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS",
+        0x133 => "DPC_WATCHDOG_VIOLATION",
         0xDEAD_DEAD => "MANUALLY_INITIATED_CRASH1",
         _ => "BUG CHECK",
     }
@@ -57,6 +59,8 @@ rules! {
     IRQL_DISPATCH_RETURN = "IrqlDispatchReturn", 0xC9 / 0x05, "a dispatch routine returns at the IRQL that it was called at";
     WAIT_AT_DISPATCH = "IrqlWait", 0xC4 / 0x120, "nobody waits at DISPATCH_LEVEL or above";
     CRITICAL_REGION = "CriticalRegions", 0xC4 / 0x11A, "a critical region is entered before it is left, and left before its callback returns";
+    STUCK = "LostWakeUp", 0xC4 / 0, "while somebody waits, somebody can go on, or time brings something: in explore mode";
+    ENDLESS = "Livelock", 0x133 / 1, "a schedule of explore mode has an end";
     UNINITIALIZED = "UninitializedObject", 0xC4 / 0, "an object is initialized, and not overwritten, before it is used";
 
     // Spin locks.
@@ -84,16 +88,21 @@ rules! {
     FREED_TIMER = "TimerInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while a timer in it is set";
     FREED_WAIT = "WaitInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while a thread waits for an object in it";
 
+    FREED_IRP = "IrpInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while an IRP in it is in flight";
+
     // MDLs.
     MDL_IN_FLIGHT = "MdlInFlight", 0xC4 / 0xB8, "an MDL is not freed or built anew while a request transfers through it";
     MDL_BAD_FREE = "MdlBadFree", 0x4E / 0, "only a live MDL is freed or used";
     MDL_NOT_NONPAGED = "MdlNonPagedPool", 0xC4 / 0x7F, "MmBuildMdlForNonPagedPool is called for live, resident memory that covers the whole buffer";
+    MDL_PARTIAL = "MdlPartial", 0x40 / 0, "a partial MDL lies within its source, which is built, and has room for its pages";
+    MDL_MAPPING = "MdlMapping", 0xC4 / 0x76, "only locked pages are mapped, once, and unmapped once; a mapped MDL is not freed or built anew";
 
     // IRPs.
-    IRP_FREED = "IrpNotLive", 0xC9 / 0x01, "only a live IRP from IoAllocateIrp, or one that a dispatch routine was given, is used";
+    IRP_FREED = "IrpNotLive", 0xC9 / 0x01, "only a live IRP is used: of IoAllocateIrp, of IoInitializeIrp, or one that a dispatch routine was given";
     IRP_NOT_OWNED = "IoFreeIrpThread", 0xC9 / 0x02, "an IRP of the I/O manager is not freed or reused by a driver";
     IRP_FREE_IN_FLIGHT = "IoFreeIrp", 0xC9 / 0x20A, "an IRP is not freed while it is in flight";
     IRP_REUSE_IN_FLIGHT = "IoReuseIrp", 0xC9 / 0x238, "an IRP is not reused while it is in flight";
+    IRP_INITIALIZE = "IoInitializeIrp", 0xC9 / 0x20D, "IoInitializeIrp is given live memory of the driver's own that has room for the stack locations";
     IRP_SENT_TWICE = "IrpSentTwice", 0xC9 / 0x205, "an IRP is not sent while it is in flight";
     IRP_COMPLETED_TWICE = "DoubleCompletion", 0x44 / 0, "an IRP is completed once";
     IRP_STATUS_PENDING = "CompleteRequestStatusCheck", 0xC9 / 0x06, "an IRP is not completed with STATUS_PENDING or -1";
@@ -107,6 +116,10 @@ rules! {
     IRP_PENDING_UNMARKED = "PendedCompletedRequest", 0xC9 / 0x23D, "a dispatch routine that returns STATUS_PENDING has marked the IRP pending";
     IRP_MARKED_NOT_PENDING = "MarkIrpPending", 0xC9 / 0x23E, "a dispatch routine that has marked the IRP pending returns STATUS_PENDING";
     IRP_STATUS_MISMATCH = "IrpStatusMismatch", 0xC9 / 0x224, "a dispatch routine returns the status that it completed the IRP with";
+
+    // Lists and rundown protection.
+    SLIST = "SList", 0xC4 / 0, "the head and the entries of an SList are live and 16-aligned, and an entry is on it once";
+    RUNDOWN = "RundownProtection", 0xC4 / 0, "rundown protection is released by a user, waited for by one thread, and made anew when its rundown is over";
 
     // Objects, handles and unload.
     BAD_HANDLE = "BadHandle", 0x93 / 0, "only an open handle is used";

@@ -25,7 +25,8 @@ macro_rules! kinds {
 
 kinds! {
     /// An allocating routine finds no memory: ExAllocatePoolWithTag, ExAllocatePool2, IoAllocateIrp, IoAllocateMdl,
-    /// IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread and IoCreateDevice.
+    /// IoAllocateWorkItem, IoSetCompletionRoutineEx, PsCreateSystemThread, IoCreateDevice, IoGetDeviceObjectPointer and
+    /// MmMapLockedPagesSpecifyCache.
     Allocation = "no memory";
 }
 
