@@ -33,7 +33,9 @@ impl Documented {
                 Item::ForeignMod(it) => {
                     for item in it.items {
                         let ForeignItem::Fn(it) = item else { panic!("only functions are imported") };
-                        self.function(&it.sig, &it.attrs);
+                        if is_public(&it.vis) {
+                            self.function(&it.sig, &it.attrs);
+                        }
                     }
                 }
                 Item::Fn(it) if is_public(&it.vis) && matches!(it.sig.safety, Safety::Unsafe(_)) => {
