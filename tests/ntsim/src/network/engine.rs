@@ -20,7 +20,7 @@ use super::tcp::Timing;
 use super::{MACHINE_V4, MACHINE_V6};
 use crate::clock;
 use crate::cpu::{self, Readiness, Source};
-use parking_lot::Mutex;
+use crate::sched::Mutex;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
