@@ -19,12 +19,13 @@ use super::socket::Socket;
 use super::tcp::Timing;
 use super::{MACHINE_V4, MACHINE_V6};
 use crate::clock;
-use crate::cpu::{self, Readiness, Source};
+use crate::cpu;
 use crate::sched::Mutex;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use wsk_sys::{STATUS_HOST_UNREACHABLE, STATUS_NETWORK_UNREACHABLE};
 
 /// The processor that the network interrupts.
@@ -100,7 +101,8 @@ pub(super) enum Attention {
 #[derive(Default)]
 struct Effects {
     wake: Option<u64>,
-    ready: Vec<(u32, Arc<dyn Source>, Readiness)>,
+    /// Sockets that are to be told that they are ready, with their processors.
+    ready: Vec<(u32, u64)>,
     /// What must not be dropped under the lock, since it is not the network's own.
     garbage: Vec<Box<dyn Any + Send>>,
 }
@@ -157,8 +159,9 @@ impl Shared {
             let shared = Arc::clone(self);
             cpu::after(PROCESSOR, delay, Box::new(move || shared.pump(due)));
         }
-        for (processor, source, readiness) in effects.ready {
-            cpu::after(processor, std::time::Duration::ZERO, Box::new(move || source.ready(readiness)));
+        for (processor, socket) in effects.ready {
+            let shared = Arc::clone(self);
+            cpu::after(processor, Duration::ZERO, Box::new(move || shared.tell_socket(socket)));
         }
         drop(effects.garbage);
         result
@@ -265,9 +268,9 @@ impl State {
         self.outbox.push_back((now, packet));
     }
 
-    /// Asks for the call of a source.
-    pub(super) fn make_ready(&mut self, processor: u32, source: Arc<dyn Source>, readiness: Readiness) {
-        self.effects.ready.push((processor, source, readiness));
+    /// Has a socket told on its processor that it is ready.
+    pub(super) fn make_ready(&mut self, processor: u32, socket: u64) {
+        self.effects.ready.push((processor, socket));
     }
 
     /// Drops something once the lock is free.
