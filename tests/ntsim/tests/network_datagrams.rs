@@ -128,6 +128,7 @@ fn what_nobody_takes_is_dropped() {
     eventually("a router says so", || network.stats().undeliverable == 1);
     network.set_path_one_way(NEAR, FAR, Conditions { reach: Reach::Cut, ..Conditions::default() });
     from.socket.send_to(b"x", to.socket.address()).unwrap();
+    eventually("it is gone", || network.stats().cut == 1);
     network.set_path_one_way(NEAR, FAR, Conditions::default());
     // More than a port holds while nobody reads.
     let datagram = pattern(60_000);

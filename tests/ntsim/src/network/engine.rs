@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use wsk_sys::{STATUS_HOST_UNREACHABLE, STATUS_NETWORK_UNREACHABLE};
+use wsk_sys::{NTSTATUS, STATUS_HOST_UNREACHABLE, STATUS_NETWORK_UNREACHABLE};
 
 /// The processor that the network interrupts.
 const PROCESSOR: u32 = 0;
@@ -84,6 +84,12 @@ pub(super) struct State {
 /// What happens at some time.
 pub(super) enum Event {
     Arrives(Packet),
+    /// A router tells `local` that a packet of its could not be delivered to `remote`.
+    Undeliverable {
+        local: SocketAddr,
+        remote: SocketAddr,
+        status: NTSTATUS,
+    },
     /// A connection's own time has come.
     TcpTime(u64),
     /// A peer has asked to be called.
@@ -202,8 +208,10 @@ impl Shared {
                 Job::Launch { sent, mut packet, conditions, filter } => {
                     let fate = Fate::draw(&conditions);
                     let mut record = PacketRecord::new(&packet, sent, fate);
-                    if conditions.reach != Reach::Open {
+                    if conditions.reach == Reach::Cut {
                         record.fate = PacketFate::Cut;
+                    } else if conditions.reach != Reach::Open {
+                        record.fate = PacketFate::Undeliverable;
                     } else if !conditions.middlebox.passes(&mut packet) {
                         record.fate = PacketFate::Middlebox;
                     } else if filter.is_some_and(|passes| !passes(&record)) {
@@ -347,6 +355,7 @@ impl State {
         let now = clock::now();
         match event {
             Event::Arrives(packet) => self.arrive(packet, now),
+            Event::Undeliverable { local, remote, status } => self.undeliverable(local, remote, status, now),
             Event::TcpTime(id) => self.tcp_time(id, now),
             Event::PeerTime(id) => self.peer_time(id),
         }
@@ -368,20 +377,17 @@ impl State {
             Reach::NetworkUnreachable => (STATUS_NETWORK_UNREACHABLE, 0),
             Reach::Open | Reach::Cut => return,
         };
-        if !matches!(packet.body, Body::Undeliverable(_)) {
-            self.records.stats.undeliverable += 1;
-            let notice = Packet { from: packet.to, to: packet.from, body: Body::Undeliverable(status) };
-            self.schedule(sent + after, Event::Arrives(notice));
-        }
+        self.schedule(sent + after, Event::Undeliverable { local: packet.from, remote: packet.to, status });
     }
 
     fn arrive(&mut self, packet: Packet, now: u64) {
         let Packet { from, to, body } = packet;
-        // A cut takes what is under way with it.
-        let cut = self.conditions(from.ip(), to.ip()).reach == Reach::Cut;
+        if self.conditions(from.ip(), to.ip()).reach == Reach::Cut {
+            // A cut takes what is under way with it.
+            self.records.stats.cut += 1;
+            return;
+        }
         match body {
-            Body::Undeliverable(status) => self.undeliverable(to, from, status, now),
-            _ if cut => self.records.stats.cut += 1,
             Body::Tcp(segment) => self.segment_arrives(from, to, segment, now),
             Body::Udp(data) => self.datagram_arrives(from, to, data),
         }

@@ -22,7 +22,7 @@ pub(crate) fn hasty() -> Timing {
         initial_timeout: Duration::from_millis(500),
         least_timeout: Duration::from_millis(20),
         most_timeout: Duration::from_millis(500),
-        syn_retries: 2,
+        syn_retries: 1,
         data_retries: 6,
         time_wait: Duration::from_millis(50),
     }
