@@ -178,7 +178,7 @@ pub(crate) fn longest_ready() -> Option<(usize, u64)> {
 /// None; unsafe because it is called across the C ABI.
 #[unsafe(no_mangle)]
 unsafe extern "system" fn SimTaskEvent(event: TaskEvent, task: usize, executor: usize, irql: KIRQL) {
-    let Some(system) = running() else { return };
+    let Some(system) = running().filter(|system| system.checks.costly) else { return };
     let name = match event {
         TaskEvent::ExecutorOpened | TaskEvent::ExecutorClosed => "an executor",
         TaskEvent::Made | TaskEvent::Freed => "a task's memory",
