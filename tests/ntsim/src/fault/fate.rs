@@ -76,6 +76,10 @@ pub(crate) fn fate(operation: Operation) -> Fate {
             _ => {}
         }
     }
+    if fate.held && !operation.has_socket() {
+        // The driver has no socket to close: nothing else would end it.
+        fate.ignores_cancel = false;
+    }
     fate
 }
 
