@@ -1,6 +1,7 @@
 //! The probe over the network in memory, where every path and every server can be had, and nothing of the host is needed.
 
 use crate::{Network as Place, Scenario};
+use ntsim::explore::Explore;
 use ntsim::network::{
     Conditions, Connection, FastOpen, ListenOptions, Listener, MACHINE_V4, Middlebox, Network, NetworkStats, Peer,
     SynData,
@@ -9,6 +10,7 @@ use ntsim::{Builder, Kernel};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tfo_probe::evidence::Evidence;
 use tfo_probe::protocol::{IOCTL_PROBE, Phase, Response, ServerReport, USER_PATH, response_len};
 use tfo_probe::session::Probe;
@@ -17,7 +19,7 @@ use wsk_sys::{
     STATUS_CONNECTION_REFUSED, STATUS_HOST_UNREACHABLE, STATUS_IO_TIMEOUT, STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
 
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 9] = [
     Scenario { name: "memory_used", network: Place::Host, run: used },
     Scenario { name: "memory_refused", network: Place::Host, run: refused },
     Scenario { name: "memory_no_cookie", network: Place::Host, run: no_cookie },
@@ -26,6 +28,7 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "memory_cookie_expires", network: Place::Host, run: cookie_expires },
     Scenario { name: "memory_bad_targets", network: Place::Host, run: bad_targets },
     Scenario { name: "memory_next_address", network: Place::Host, run: next_address },
+    Scenario { name: "memory_in_any_order", network: Place::Host, run: in_any_order },
 ];
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
@@ -200,4 +203,33 @@ fn next_address() {
     let evidence = probe(Kernel::builder().network(&network), 3, &["server.test"]);
     assert_eq!(judge(&evidence[0]).verdict, Verdict::Used, "{evidence:?}");
     assert_eq!(evidence[0].target.address[..4], [203, 0, 113, 1]);
+}
+
+/// A server that knows nothing of probes: it answers the first bytes with one byte.
+struct ForeignServer;
+
+impl Peer for ForeignServer {
+    fn received(&mut self, connection: &Connection, _data: &[u8]) {
+        connection.send(b"x");
+        connection.finish();
+    }
+}
+
+/// In explore mode, where time is virtual, times alone tell what Fast Open saves, in whatever order things happen.
+fn in_any_order() {
+    let servers = [(ListenOptions::fast_open(), Verdict::Used), (ListenOptions::default(), Verdict::NotGranted)];
+    for (options, verdict) in servers {
+        // No slack: on a machine that is slow at random, times tell nothing.
+        let explore = Explore::new("probe").schedules(10).slack(Duration::ZERO);
+        let report = explore.run(|| {
+            let network = Network::new();
+            network.set_conditions(Conditions { latency: Duration::from_millis(20), ..Conditions::default() });
+            let make = || -> Box<dyn Peer> { Box::new(ForeignServer) };
+            let _server = network.listen((SERVER, PORT).into(), options.clone(), make).expect("a free port");
+            let (judgement, stats) = judged(&network, 5);
+            assert_eq!((judgement.verdict, judgement.inferred), (verdict, true), "{}", judgement.reason);
+            assert_eq!(stats.syns, 10);
+        });
+        assert_eq!(report.schedules, 10);
+    }
 }

@@ -1,4 +1,4 @@
-//! The usual peers.
+//! The usual peers. A host that refuses connections needs none: [`Network::add_host`](super::Network::add_host) makes one.
 
 use super::peer::{Connection, Peer};
 use std::time::Duration;
