@@ -9,7 +9,7 @@ use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::timer::TIMER_TYPE;
 use crate::verifier::{self, Call, require_irql, uninitialized, violation};
-use crate::{clock, cpu, rules, unwound, watchdog};
+use crate::{clock, cpu, fault, rules, unwound, watchdog};
 use parking::{Parker, Unparker};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -301,7 +301,7 @@ pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
             let detail = format_args!("a wait in UserMode for the object at {Object:p}, which is on the kernel stack");
             violation(&rules::WAIT_USER_STACK, detail);
         }
-        let deadline = timeout.map(|timeout| if timeout == 0 { 0 } else { clock::due(timeout) });
+        let deadline = timeout.map(|timeout| if timeout == 0 { 0 } else { fault::due(clock::due(timeout)) });
         wait(header, deadline)
     }
 }
@@ -320,7 +320,7 @@ pub(crate) unsafe extern "system" fn KeDelayExecutionThread(
         violation(&rules::WAIT_AT_DISPATCH, format_args!("KeDelayExecutionThread at IRQL {}", cpu::irql()));
     }
     // SAFETY: the caller's promise.
-    let deadline = clock::due(unsafe { Interval.read() });
+    let deadline = fault::due(clock::due(unsafe { Interval.read() }));
     let nobody = 0u8;
     while park_until(&raw const nobody as usize, Some(deadline)) {}
     STATUS_SUCCESS
