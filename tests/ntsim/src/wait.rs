@@ -260,6 +260,32 @@ pub(crate) unsafe extern "system" fn KeClearEvent(Event: *mut KEVENT) {
 }
 
 /// # Safety
+/// `Event` is an initialized event.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeResetEvent(Event: *mut KEVENT) -> i32 {
+    let _call = require_irql("KeResetEvent", DISPATCH_LEVEL);
+    let _shard = shard(Event as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_event(Event);
+        std::mem::replace(&mut (*Event).Header.SignalState, 0)
+    }
+}
+
+/// # Safety
+/// `Event` is an initialized event.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeReadStateEvent(Event: *mut KEVENT) -> i32 {
+    let _call = require_irql("KeReadStateEvent", DISPATCH_LEVEL);
+    let _shard = shard(Event as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_event(Event);
+        (*Event).Header.SignalState
+    }
+}
+
+/// # Safety
 /// `Object` is an initialized event, timer or thread that stays valid until the wait ends; `Timeout` is null or valid.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
