@@ -306,17 +306,19 @@ macro_rules! driver {
 macro_rules! image {
     () => {
         /// Ends the system, as it must: a driver that panics cannot go on. The parameters of the bug check are address and
-        /// length of the source file's name, line and column.
+        /// length of the message, address of the source file's name, and the line. (The check of images knows the guard of
+        /// async functions by that message.)
         #[panic_handler]
         fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-            let [file, length, line, column] = match info.location() {
-                Some(at) => [at.file().as_ptr() as usize, at.file().len(), at.line() as usize, at.column() as usize],
-                None => [0; 4],
+            let message = info.message().as_str().unwrap_or_default();
+            let (file, line) = match info.location() {
+                Some(at) => (at.file_as_c_str().as_ptr() as usize, at.line() as usize),
+                None => (0, 0),
             };
             // SAFETY: the routine may be called anywhere.
             unsafe {
                 let code = $crate::sys::BUGCHECK_MANUALLY_INITIATED_CRASH1;
-                $crate::sys::KeBugCheckEx(code, file, length, line, column)
+                $crate::sys::KeBugCheckEx(code, message.as_ptr() as usize, message.len(), file, line)
             }
         }
 

@@ -4,8 +4,9 @@
 //! In live mode each name has a stream of its own: the n-th choice of a name has the same answer in every run with a seed,
 //! whatever other threads ask for in between.
 
+use crate::explore::engine;
+use crate::sched::Mutex;
 use crate::system::system;
-use parking_lot::Mutex;
 use std::collections::HashMap;
 
 /// The streams of random choices of a kernel in live mode, by name.
@@ -32,7 +33,11 @@ impl Choices {
 #[allow(dead_code, reason = "for the faults of WSK calls, which come next")]
 pub(crate) fn choose(what: &'static str, options: usize) -> usize {
     debug_assert!(options > 0, "{what}: nothing to choose from");
-    if options == 1 { 0 } else { system().choices.draw(what, options) }
+    match engine() {
+        Some(engine) => engine.choose(options),
+        None if options == 1 => 0,
+        None => system().choices.draw(what, options),
+    }
 }
 
 /// Whether something happens that happens once in `one_in` times; never for 0. `what` names the choice in traces.
@@ -40,6 +45,9 @@ pub(crate) fn happens(what: &'static str, one_in: u32) -> bool {
     match one_in {
         0 => false,
         1 => true,
-        _ => system().choices.draw(what, one_in as usize) == 0,
+        _ => match engine() {
+            Some(engine) => engine.happens(one_in),
+            None => system().choices.draw(what, one_in as usize) == 0,
+        },
     }
 }

@@ -1,5 +1,6 @@
-//! The kernel's clocks, all on the host's monotonic clock: interrupt time in 100 ns, the performance counter at 10 MHz.
+//! The kernel's clocks, all on the host's monotonic clock, or on virtual time in explore mode: interrupt time in 100 ns, the performance counter at 10 MHz.
 
+use crate::explore::engine;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,15 +9,24 @@ pub(crate) const FREQUENCY: u64 = 10_000_000;
 /// Seconds from 1601, where system time begins, to 1970.
 const SECONDS_1601_TO_1970: u64 = 11_644_473_600;
 
+/// System time at interrupt time 0 in explore mode: the start of 2026.
+const EXPLORED_SYSTEM_TIME: u64 = (SECONDS_1601_TO_1970 + 1_767_225_600) * FREQUENCY;
+
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Interrupt time: 100 ns since the process first asked. Never 0.
+/// Interrupt time: 100 ns since the process first asked, or the virtual time of explore mode. Never 0.
 pub(crate) fn now() -> u64 {
+    if let Some(engine) = engine() {
+        return engine.now();
+    }
     (START.elapsed().as_nanos() / 100) as u64 + 1
 }
 
 /// System time: 100 ns since 1601.
 pub(crate) fn system_time() -> u64 {
+    if let Some(engine) = engine() {
+        return EXPLORED_SYSTEM_TIME + engine.now();
+    }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     SECONDS_1601_TO_1970 * FREQUENCY + from_duration(since_1970)
 }

@@ -7,10 +7,10 @@ use crate::device;
 use crate::driver::{self, Slot};
 use crate::irp::{self, COMPLETING, Record, SENT};
 use crate::rules;
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::{self, call_driver, require_irql, violation};
-use crate::{fault, stats};
-use parking_lot::Mutex;
+use crate::{fault, sched, stats};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -110,6 +110,7 @@ pub(crate) unsafe fn call(device: *mut DEVICE_OBJECT, irp: *mut IRP, name: &'sta
 /// # Safety
 /// The caller owns the IRP, and does not after.
 pub(crate) unsafe fn complete(irp: *mut IRP, call: &str) {
+    sched::point("an IRP is completed");
     stats::count(&system().counters.completions);
     // SAFETY: the caller's promise; see the module's comment for the end of it.
     unsafe {

@@ -12,14 +12,17 @@
 //! No code here or elsewhere in the kernel takes an ownership while it holds an internal mutex; the reverse is allowed.
 
 use crate::driver::Slot;
+use crate::explore::engine;
 use crate::poll::Sources;
+use crate::sched::Mutex;
 use crate::system::{System, system};
+use crate::thread::Objects;
 use crate::{clock, dpc, poll, rules, timer, verifier};
-use parking_lot::Mutex;
 use parking_lot::RawMutex;
 use parking_lot::lock_api::RawMutex as _;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::ptr::null;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 use wsk_sys::{APC_LEVEL, DISPATCH_LEVEL, HIGH_LEVEL, KIRQL, PASSIVE_LEVEL};
 
@@ -30,7 +33,7 @@ const TICK: Duration = Duration::from_micros(15_625);
 /// Spin locks that one processor can hold at once.
 const MAX_HELD_LOCKS: usize = 32;
 
-/// What the kernel knows about the calling operating system thread.
+/// What the kernel knows about the calling thread: one of the operating system, or an actor in explore mode.
 pub(crate) struct Current {
     /// The IRQL of the thread and, from DISPATCH_LEVEL on, of its processor.
     pub(crate) irql: Cell<KIRQL>,
@@ -44,10 +47,19 @@ pub(crate) struct Current {
     pub(crate) call: Cell<&'static str>,
     /// Depth of KeEnterCriticalRegion.
     pub(crate) critical_regions: Cell<u32>,
+    /// The processors that it is bound to as a system thread; 0 for none.
+    pub(crate) affinity: Cell<usize>,
+    /// Explore mode: it stays on its processor for now.
+    pinned: Cell<bool>,
+    /// Whether it is the idle loop of a processor.
+    pub(crate) is_idle: Cell<bool>,
+    /// Its thread object.
+    pub(crate) objects: Objects,
 }
 
-thread_local! {
-    static CURRENT: Current = const {
+impl Current {
+    /// A thread that the kernel has not seen yet.
+    pub(crate) const fn new() -> Current {
         Current {
             irql: Cell::new(PASSIVE_LEVEL),
             processor: Cell::new(0),
@@ -55,18 +67,66 @@ thread_local! {
             driver: Cell::new(Slot::HOST),
             call: Cell::new("none"),
             critical_regions: Cell::new(0),
+            affinity: Cell::new(0),
+            pinned: Cell::new(false),
+            is_idle: Cell::new(false),
+            objects: Objects::new(),
         }
-    };
+    }
+
+    /// Whether it stays on its processor, whatever runs there.
+    fn is_bound(&self) -> bool {
+        self.pinned.get() || self.affinity.get() != 0
+    }
+}
+
+thread_local! {
+    static CURRENT: Current = const { Current::new() };
+    /// The record of the actor that runs; null outside explore mode.
+    static ACTOR: Cell<*const Current> = const { Cell::new(null()) };
 }
 
 /// The calling thread's record.
+#[inline]
 pub(crate) fn current() -> &'static Current {
+    // SAFETY: null, or the record of the actor that runs, which outlives the call.
+    if let Some(actor) = unsafe { ACTOR.get().as_ref() } {
+        return actor;
+    }
     CURRENT.with(|current| {
         let current: *const Current = current;
         // SAFETY: the variable has no destructor, so it lives as long as its thread; `Current` is not Sync, so the
         // reference does not leave that thread.
         unsafe { &*current }
     })
+}
+
+/// Another actor runs from now on, or none: for the scheduler of explore mode.
+pub(crate) fn set_current(actor: *const Current) {
+    ACTOR.set(actor);
+}
+
+/// Whether a thread that is below DISPATCH_LEVEL finds a processor: its own, or another if it may move.
+pub(crate) fn is_free_for(thread: &Current) -> bool {
+    let Some(system) = running_for(thread) else { return true };
+    let own = &system.processors[thread.processor.get() as usize];
+    !own.ownership.is_locked() || !thread.is_bound() && system.processors.iter().any(|p| !p.ownership.is_locked())
+}
+
+/// Moves such a thread to the first free processor if its own is taken.
+pub(crate) fn move_to_free(thread: &Current) {
+    let Some(system) = running_for(thread) else { return };
+    if system.processors[thread.processor.get() as usize].ownership.is_locked()
+        && !thread.is_bound()
+        && let Some(free) = system.processors.iter().find(|processor| !processor.ownership.is_locked())
+    {
+        thread.processor.set(free.index);
+    }
+}
+
+/// The running kernel, if it has seen the thread.
+fn running_for(thread: &Current) -> Option<&'static System> {
+    crate::system::running().filter(|system| system.generation == thread.generation.get())
 }
 
 /// One simulated processor.
@@ -90,22 +150,25 @@ pub(crate) struct Processor {
 
 impl Processor {
     /// A processor at rest.
-    pub(crate) fn new(index: u32) -> std::io::Result<Processor> {
-        Ok(Processor {
+    pub(crate) fn new(index: u32) -> Processor {
+        Processor {
             index,
             ownership: RawMutex::INIT,
             interrupt: AtomicBool::new(false),
             dpcs: dpc::Queue::default(),
             timers: Mutex::new(timer::Table::default()),
-            sources: Sources::new()?,
+            sources: Sources::default(),
             held: [const { AtomicUsize::new(0) }; MAX_HELD_LOCKS],
             held_count: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// Wakes the processor's thread out of its sleep.
     pub(crate) fn kick(&self) {
-        self.sources.wake();
+        match engine() {
+            None => self.sources.wake(),
+            Some(engine) => engine.wake(self.idle_key(), true),
+        }
     }
 
     /// Asks for a dispatch interrupt: the DPC queue is drained as soon as this processor is below DISPATCH_LEVEL.
@@ -119,9 +182,35 @@ impl Processor {
         }
     }
 
+    /// What the idle loop waits for in explore mode.
+    fn idle_key(&self) -> usize {
+        std::ptr::from_ref(&self.sources) as usize
+    }
+
+    /// Takes the ownership.
+    fn own(&self) {
+        match engine() {
+            None => self.ownership.lock(),
+            Some(engine) => {
+                while !self.ownership.try_lock() {
+                    engine.wait(std::ptr::from_ref(&self.ownership) as usize, None);
+                }
+            }
+        }
+    }
+
+    /// Gives the ownership up.
+    fn disown(&self) {
+        // SAFETY: the calling thread took it in `own`, or in `leave_dispatch`.
+        unsafe { self.ownership.unlock() };
+        if let Some(engine) = engine() {
+            engine.wake(std::ptr::from_ref(&self.ownership) as usize, true);
+        }
+    }
+
     /// Raises the calling thread, whose current processor this is, to `irql`.
     fn enter_dispatch(&self, irql: KIRQL) {
-        self.ownership.lock();
+        self.own();
         current().irql.set(irql);
     }
 
@@ -135,8 +224,7 @@ impl Processor {
                 unfinished = dpc::drain(self);
             }
             current.irql.set(irql);
-            // SAFETY: the calling thread locked it in `enter_dispatch` or below.
-            unsafe { self.ownership.unlock() };
+            self.disown();
             if unfinished {
                 // A DPC that queues itself for ever does not keep a thread from lowering: the idle loop goes on, between
                 // looks at the sockets.
@@ -154,6 +242,8 @@ impl Processor {
     /// The idle loop; runs on the processor's own thread until the kernel stops.
     pub(crate) fn idle_loop(&self, system: &System) {
         adopt_on(self.index);
+        current().pinned.set(true);
+        current().is_idle.set(true);
         let mut events = poll::Events::new();
         let mut tick = None;
         while !system.stopping() {
@@ -170,7 +260,13 @@ impl Processor {
             if self.interrupt.load(Ordering::Relaxed) {
                 deadline = now;
             }
-            self.sources.sleep(&mut events, deadline, now);
+            match engine() {
+                None => self.sources.sleep(&mut events, deadline, now),
+                Some(engine) if deadline > now => {
+                    engine.wait(self.idle_key(), Some(deadline));
+                }
+                Some(engine) => engine.point("interrupt"),
+            }
 
             self.enter_dispatch(DISPATCH_LEVEL);
             self.sources.call_ready(&events);
@@ -240,8 +336,8 @@ pub(crate) fn adopt_on(processor: u32) {
 
 /// A processor for a new thread or socket, in turn.
 pub(crate) fn pick_processor() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed) % system().processors.len() as u32
+    let system = system();
+    system.next_processor.fetch_add(1, Ordering::Relaxed) % system.processors.len() as u32
 }
 
 /// Raises the calling thread to `new`; returns its old IRQL.
@@ -293,9 +389,11 @@ pub(crate) fn at_dispatch_on<R>(index: u32, f: impl FnOnce() -> R) -> R {
     assert!(irql() < DISPATCH_LEVEL, "a thread at DISPATCH_LEVEL cannot change its processor");
     let home = processor().index;
     let current = current();
+    let pinned = current.pinned.replace(true);
     current.processor.set(index);
     let result = at_dispatch(f);
     current.processor.set(home);
+    current.pinned.set(pinned);
     result
 }
 
@@ -308,8 +406,11 @@ pub(crate) fn after(index: u32, delay: Duration, f: Box<dyn FnOnce() + Send>) {
 /// that processor has left it.
 pub(crate) fn migrate(index: u32) {
     processor();
-    current().processor.set(index);
+    let current = current();
+    let pinned = current.pinned.replace(true);
+    current.processor.set(index);
     at_dispatch(|| ());
+    current.pinned.set(pinned);
 }
 
 /// # Safety

@@ -2,10 +2,10 @@
 
 use crate::driver::{self, Slot};
 use crate::pool::{self, Found, Kind};
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
 use crate::{fault, rules};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,10 +4,10 @@
 use crate::cpu::{self, current};
 use crate::driver::{self, Slot};
 use crate::file::{self, FileObject};
+use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
 use crate::{device, fault, rules};
-use parking_lot::Mutex;
 use std::ffi::c_void;
 use wsk_sys::*;
 

@@ -5,10 +5,10 @@
 
 use crate::cpu::{self, Processor, current};
 use crate::driver::Slot;
+use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::verifier::{call_driver, require_irql, violation};
-use crate::{rules, stats};
-use parking_lot::{Mutex, MutexGuard};
+use crate::{rules, sched, stats};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -176,6 +176,7 @@ pub(crate) fn drain(processor: &Processor) -> bool {
     let limit = processor.dpcs.length.load(Ordering::Relaxed) + DRAIN_LIMIT;
     for _ in 0..limit {
         let Some(taken) = processor.dpcs.pop() else { return false };
+        sched::point("a DPC begins");
         stats::count(&system().counters.dpcs);
         let [first, second] = taken.arguments;
         // SAFETY: the driver's routine, called as its type says; the KDPC may be reused or freed by now, but it is only

@@ -4,12 +4,12 @@
 //! blocks of memory. So a leak names its driver, and unload knows what is left.
 
 use crate::rules;
+use crate::sched::{Gate, Mutex};
 use crate::system::system;
 use crate::verifier::{Call, call_driver, violation};
-use crate::{complete, device, device_pointer, irp, pool, registry, thread, timer, wsk};
-use parking_lot::{Condvar, Mutex};
+use crate::{clock, complete, device, device_pointer, irp, pool, registry, thread, timer, wsk};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wsk_sys::*;
 
 /// `Type` of a driver object.
@@ -52,7 +52,7 @@ struct State {
     /// Calls into the driver's code that have not returned.
     running: AtomicUsize,
     inner: Mutex<Inner>,
-    changed: Condvar,
+    changed: Gate,
 }
 
 #[derive(Default)]
@@ -263,10 +263,10 @@ impl Loaded {
 fn wait_for_handles(slot: Slot) {
     let state = system().drivers.state(slot);
     let mut inner = state.inner.lock();
-    let deadline = Instant::now() + HANDLE_PATIENCE;
+    let deadline = clock::now() + clock::from_duration(HANDLE_PATIENCE);
     while inner.open_files != 0 {
-        let timeout = state.changed.wait_until(&mut inner, deadline).timed_out();
-        assert!(!timeout, "{} is unloaded while {} handles to its devices stay open", inner.name, inner.open_files);
+        let in_time = state.changed.wait_until(&mut inner, deadline);
+        assert!(in_time, "{} is unloaded while {} handles to its devices stay open", inner.name, inner.open_files);
     }
     inner.unloading = true;
 }
@@ -274,9 +274,9 @@ fn wait_for_handles(slot: Slot) {
 fn wait_for_holds(slot: Slot) {
     let state = system().drivers.state(slot);
     let mut inner = state.inner.lock();
-    let deadline = Instant::now() + HOLD_PATIENCE;
+    let deadline = clock::now() + clock::from_duration(HOLD_PATIENCE);
     while inner.holds != 0 {
-        if state.changed.wait_until(&mut inner, deadline).timed_out() {
+        if !state.changed.wait_until(&mut inner, deadline) {
             let holds = inner.holds;
             drop(inner);
             let what = irp::in_flight_with_routine_of(slot).unwrap_or_else(|| "a work item does not end".into());

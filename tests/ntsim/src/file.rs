@@ -4,9 +4,9 @@
 use crate::cpu::{self, current};
 use crate::driver::Slot;
 use crate::pool::{self, Found, Kind};
+use crate::sched::{Gate, Mutex};
 use crate::verifier::Call;
 use crate::{complete, device, irp, thread};
-use parking_lot::{Condvar, Mutex};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use wsk_sys::*;
@@ -17,7 +17,7 @@ const FILE_TYPE: i16 = 5;
 /// One request of the I/O manager, from when its IRP is sent until the host program has the result.
 pub(crate) struct Request {
     state: Mutex<State>,
-    done: Condvar,
+    done: Gate,
 }
 
 struct State {
@@ -65,7 +65,7 @@ impl Request {
                 output_length,
                 result: None,
             }),
-            done: Condvar::new(),
+            done: Gate::default(),
         });
         // SAFETY: the device is held by its open file; the IRP is fresh, and this thread's until it is sent.
         unsafe {

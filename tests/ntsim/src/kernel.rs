@@ -3,6 +3,7 @@
 use crate::driver::{self, Loaded};
 use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
+use crate::network::Network;
 use crate::pool;
 use crate::registry::{Registry, RegistryValue};
 use crate::stats::Stats;
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) registry: Registry,
     pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
+    pub(crate) network: Option<Network>,
 }
 
 /// Settings of a kernel to start.
@@ -73,6 +75,12 @@ impl Builder {
         self
     }
 
+    /// Puts a network in memory below the WSK provider. Default: the host's own sockets.
+    pub fn network(mut self, network: &Network) -> Builder {
+        self.config.network = Some(network.clone());
+        self
+    }
+
     /// Starts the kernel. Waits until an earlier one of this process is shut down.
     pub fn start(self) -> Kernel {
         system::start(self.config);
@@ -100,6 +108,7 @@ impl Kernel {
                 registry: Registry::default(),
                 faults: Faults::none(),
                 wsk: wsk::Config::default(),
+                network: None,
             },
         }
     }

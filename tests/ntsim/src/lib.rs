@@ -20,11 +20,12 @@
 //!
 //! # Files
 //! `kernel` is the host's interface and `file` its requests; `system` the one kernel of the process; `cpu` processors and
-//! IRQL, with `poll` and `clock`; `dpc`, `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool`
-//! memory with `ex` the pool routines, `mdl`, `slist`; `fault` what goes wrong on demand and `choice` what is left open;
-//! `irp`, `irp_memory` and `complete` requests; `device`, `driver` and `object` objects, load and unload, with
-//! `device_pointer` and `registry`; `rundown` its protection; `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the
-//! rest; `wsk` the WSK provider; `host` what is particular to the host's system.
+//! IRQL, with `poll` and `clock`; `sched` how threads start and wait in both modes, and `explore` the second mode; `dpc`,
+//! `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool` memory with `ex` the pool routines, `mdl`,
+//! `slist`; `fault` what goes wrong on demand and `choice` what is left open; `irp`, `irp_memory` and `complete` requests;
+//! `device`, `driver` and `object` objects, load and unload, with `device_pointer` and `registry`; `rundown` its protection;
+//! `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `network` the network in memory;
+//! `host` what is particular to the host's system.
 #![allow(non_snake_case, non_upper_case_globals)]
 
 mod choice;
@@ -37,6 +38,7 @@ mod device_pointer;
 mod dpc;
 mod driver;
 mod ex;
+pub mod explore;
 mod fault;
 mod file;
 pub mod host;
@@ -44,6 +46,7 @@ mod irp;
 mod irp_memory;
 mod kernel;
 mod mdl;
+pub mod network;
 mod object;
 mod poll;
 mod pool;
@@ -51,6 +54,7 @@ mod registry;
 mod rtl;
 mod rules;
 mod rundown;
+mod sched;
 mod slist;
 mod spinlock;
 mod stats;
@@ -68,4 +72,5 @@ pub use kernel::{Builder, Driver, Kernel, LoadReport};
 pub use registry::RegistryValue;
 pub use rules::{RULES, Rule};
 pub use stats::Stats;
+pub use thread::{HostThread, spawn_host};
 pub use verifier::EXIT_CODE;

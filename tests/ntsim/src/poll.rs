@@ -4,14 +4,14 @@
 //! socket became ready for what it was armed for.
 
 use crate::clock;
+use crate::sched::Mutex;
 use crate::system::system;
-use parking_lot::Mutex;
 use polling::{Event, Poller};
 use socket2::Socket;
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What a socket is ready for, or what is asked for. An error or the peer's end sets both.
@@ -36,8 +36,10 @@ struct Entry {
 }
 
 /// The sources of one processor.
+#[derive(Default)]
 pub(crate) struct Sources {
-    poller: Poller,
+    /// Made when it is first needed, which is never in explore mode.
+    poller: OnceLock<Poller>,
     entries: Mutex<HashMap<usize, Arc<Entry>>>,
 }
 
@@ -52,21 +54,20 @@ impl Events {
 }
 
 impl Sources {
-    /// No sources.
-    pub(crate) fn new() -> io::Result<Sources> {
-        Ok(Sources { poller: Poller::new()?, entries: Mutex::new(HashMap::new()) })
+    fn poller(&self) -> &Poller {
+        self.poller.get_or_init(|| Poller::new().expect("the host has file descriptors for a poller per processor"))
     }
 
     /// Ends the sleep of the processor's thread, or its next one.
     pub(crate) fn wake(&self) {
-        self.poller.notify().expect("the poller's own event can be set");
+        self.poller().notify().expect("the poller's own event can be set");
     }
 
     /// Sleeps until `deadline`, a ready source or [`wake`](Self::wake).
     pub(crate) fn sleep(&self, events: &mut Events, deadline: u64, now: u64) {
         events.0.clear();
         let timeout = (deadline != u64::MAX).then(|| clock::to_duration(deadline.saturating_sub(now)));
-        match self.poller.wait(&mut events.0, timeout) {
+        match self.poller().wait(&mut events.0, timeout) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => panic!("the poller of a processor failed: {error}"),
@@ -104,7 +105,7 @@ pub(crate) fn register(processor: u32, socket: Arc<Socket>, source: Arc<dyn Sour
     let entry = Arc::new(Entry { source, armed: AtomicBool::new(false) });
     sources.entries.lock().insert(key, entry.clone());
     // SAFETY: the registration keeps the socket open until it has deleted it from the poller.
-    if let Err(error) = unsafe { sources.poller.add(&*socket, Event::none(key)) } {
+    if let Err(error) = unsafe { sources.poller().add(&*socket, Event::none(key)) } {
         sources.entries.lock().remove(&key);
         return Err(error);
     }
@@ -117,7 +118,7 @@ impl Registration {
         self.entry.armed.store(true, Ordering::Release);
         let event = Event::new(self.key, interest.readable, interest.writable);
         let sources = &system().processors[self.processor as usize].sources;
-        sources.poller.modify(&*self.socket, event).expect("a registered socket can be armed");
+        sources.poller().modify(&*self.socket, event).expect("a registered socket can be armed");
     }
 }
 
@@ -126,7 +127,7 @@ impl Drop for Registration {
         let sources = &system().processors[self.processor as usize].sources;
         sources.entries.lock().remove(&self.key);
         // Fails only if the socket was closed behind our back, which its shared ownership excludes.
-        let _ = sources.poller.delete(&*self.socket);
+        let _ = sources.poller().delete(&*self.socket);
     }
 }
 

@@ -4,7 +4,6 @@ use crate::cpu::{self, current};
 use crate::device;
 use crate::system::system;
 use crate::verifier::{self, Call, require_irql};
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use wsk_sys::*;
@@ -149,11 +148,6 @@ pub(crate) unsafe extern "system" fn KeGetCurrentProcessorNumberEx(ProcNumber: *
     index
 }
 
-thread_local! {
-    /// The processors that the thread is bound to as a system thread; 0 for none.
-    static AFFINITY: Cell<usize> = const { Cell::new(0) };
-}
-
 /// # Safety
 /// `Affinity` is valid; `PreviousAffinity` is null or valid for a write.
 #[unsafe(no_mangle)]
@@ -167,7 +161,7 @@ pub(crate) unsafe extern "system" fn KeSetSystemGroupAffinityThread(
     let affinity = unsafe { Affinity.read() };
     let mask = affinity.Mask & active;
     let valid = affinity.Group == 0 && mask != 0;
-    let previous = if valid { AFFINITY.replace(mask) } else { 0 };
+    let previous = if valid { current().affinity.replace(mask) } else { 0 };
     if !PreviousAffinity.is_null() {
         // SAFETY: the caller's promise.
         unsafe { PreviousAffinity.write(GROUP_AFFINITY { Mask: previous, ..GROUP_AFFINITY::default() }) };
@@ -184,7 +178,7 @@ pub(crate) unsafe extern "system" fn KeRevertToUserGroupAffinityThread(PreviousA
     let _call = require_irql("KeRevertToUserGroupAffinityThread", APC_LEVEL);
     // SAFETY: the caller's promise.
     let mask = unsafe { (*PreviousAffinity).Mask };
-    AFFINITY.set(mask);
+    current().affinity.set(mask);
     if mask != 0 {
         move_into(mask);
     }

@@ -33,6 +33,7 @@ pub(crate) fn bug_check_name(code: u32) -> &'static str {
         0xC9 => "DRIVER_VERIFIER_IOMANAGER_VIOLATION",
         0xCC => "PAGE_FAULT_IN_FREED_SPECIAL_POOL",
         0xCE => "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS",
+        0x133 => "DPC_WATCHDOG_VIOLATION",
         0xDEAD_DEAD => "MANUALLY_INITIATED_CRASH1",
         _ => "BUG CHECK",
     }
@@ -58,6 +59,8 @@ rules! {
     IRQL_DISPATCH_RETURN = "IrqlDispatchReturn", 0xC9 / 0x05, "a dispatch routine returns at the IRQL that it was called at";
     WAIT_AT_DISPATCH = "IrqlWait", 0xC4 / 0x120, "nobody waits at DISPATCH_LEVEL or above";
     CRITICAL_REGION = "CriticalRegions", 0xC4 / 0x11A, "a critical region is entered before it is left, and left before its callback returns";
+    STUCK = "LostWakeUp", 0xC4 / 0, "while somebody waits, somebody can go on, or time brings something: in explore mode";
+    ENDLESS = "Livelock", 0x133 / 1, "a schedule of explore mode has an end";
     UNINITIALIZED = "UninitializedObject", 0xC4 / 0, "an object is initialized, and not overwritten, before it is used";
 
     // Spin locks.

@@ -4,9 +4,9 @@
 //! its stack, which the last user sets.
 
 use crate::rules;
+use crate::sched::Mutex;
 use crate::verifier::{Call, require_irql, violation};
 use crate::wait::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
-use parking_lot::Mutex;
 use std::mem::MaybeUninit;
 use std::ptr::null;
 use std::sync::atomic::{AtomicUsize, Ordering};

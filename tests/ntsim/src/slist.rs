@@ -3,8 +3,8 @@
 
 use crate::pool;
 use crate::rules;
+use crate::sched::Mutex;
 use crate::verifier::{require_irql, violation};
-use parking_lot::Mutex;
 use std::ptr::null_mut;
 use wsk_sys::*;
 

@@ -1,6 +1,7 @@
 //! Spin locks. A held lock's word names its owner, so that misuse is told from contention.
 
 use crate::cpu::{self, Processor};
+use crate::explore::engine;
 use crate::rules;
 use crate::system::system;
 use crate::verifier::{Call, require_irql, require_irql_between, violation};
@@ -23,7 +24,7 @@ pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK) {
     // SAFETY: the caller's promise.
     let word = unsafe { AtomicUsize::from_ptr(lock) };
     let mut spins = 0;
-    while let Err(owner) = word.compare_exchange_weak(0, mine, Ordering::Acquire, Ordering::Relaxed) {
+    while let Err(owner) = word.compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed) {
         if owner == mine {
             violation(
                 &rules::LOCK_TWICE,
@@ -32,6 +33,10 @@ pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK) {
         }
         if owner != 0 && owner & !0xFF != HELD {
             violation(&rules::UNINITIALIZED, format_args!("the spin lock at {lock:p} holds {owner:#x}"));
+        }
+        if let Some(engine) = engine() {
+            engine.wait(lock as usize, None);
+            continue;
         }
         // A host with fewer processors than the simulated machine may have put the owner to sleep.
         spins += 1;
@@ -62,6 +67,9 @@ pub(crate) unsafe fn release(lock: *mut KSPIN_LOCK) {
     }
     processor.note_released(lock as usize);
     word.store(0, Ordering::Release);
+    if let Some(engine) = engine() {
+        engine.wake(lock as usize, true);
+    }
 }
 
 /// Acquires a lock from any IRQL up to DISPATCH_LEVEL; returns the IRQL before.

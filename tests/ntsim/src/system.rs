@@ -6,6 +6,7 @@ use crate::cpu::Processor;
 use crate::device::Names;
 use crate::device_pointer::Pointers;
 use crate::driver::{Drivers, Slot};
+use crate::explore::engine;
 use crate::fault::Engine;
 use crate::kernel::Config;
 use crate::pool::Pool;
@@ -43,6 +44,8 @@ pub(crate) struct System {
     pub(crate) counters: Counters,
     pub(crate) faults: Engine,
     pub(crate) choices: Choices,
+    /// The processor of the next thread or socket, in turn.
+    pub(crate) next_processor: AtomicU32,
     /// The cancel spin lock.
     pub(crate) cancel_lock: AtomicUsize,
     stopping: AtomicBool,
@@ -85,12 +88,11 @@ pub(crate) fn start(config: Config) {
         }
         *taken = true;
     }
-    let processors = (0..config.processors).map(Processor::new).collect::<Result<Vec<_>, _>>();
     let system = Box::new(System {
         generation: GENERATION.fetch_add(1, Ordering::Relaxed) + 1,
         os_build: config.os_build,
         sink: config.sink,
-        processors: processors.expect("the host has file descriptors for a poller per processor"),
+        processors: (0..config.processors).map(Processor::new).collect(),
         dispatcher: Dispatcher::new(),
         pool: Pool::default(),
         names: Names::default(),
@@ -102,10 +104,11 @@ pub(crate) fn start(config: Config) {
         counters: Counters::default(),
         faults: Engine::new(config.faults),
         choices: Choices::new(config.seed),
+        next_processor: AtomicU32::new(0),
         cancel_lock: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
     });
-    // Never freed, so that a reference is good for ever: a thread of the host may be late. What is left of a kernel that
+    // Never freed in live mode, so that a reference is good for ever: a thread of the host may be late. What is left of a kernel that
     // has ended is some kilobytes.
     let system: &'static System = Box::leak(system);
     SYSTEM.store(std::ptr::from_ref(system).cast_mut(), Ordering::Release);
@@ -113,7 +116,7 @@ pub(crate) fn start(config: Config) {
         let name = format!("processor {}", processor.index);
         thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
     }
-    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk });
+    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.network);
 }
 
 /// Ends the running kernel, whose drivers are unloaded: checks that the host program has left nothing, then stops all
@@ -132,7 +135,14 @@ pub(crate) fn shutdown() {
         timer::clear(processor);
     }
     pool::clear();
+    if engine().is_some() {
+        thread::clear();
+    }
     SYSTEM.store(null_mut(), Ordering::Release);
+    if engine().is_some() {
+        // SAFETY: made by `start`; every actor of the kernel has ended, and the caller uses it no more.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(system).cast_mut()) });
+    }
     *TAKEN.lock() = false;
     FREE.notify_one();
 }

@@ -5,17 +5,19 @@
 
 use crate::cpu::{self, current};
 use crate::driver::Slot;
-use crate::system::system;
+use crate::explore::{Engine, engine};
+use crate::sched::{Gate, Mutex};
+use crate::system::{System, system};
 use crate::verifier::{Call, call_driver, require_irql, violation};
 use crate::{fault, registry, rules, stats, wait};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use parking_lot::{Condvar, Mutex};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Builder;
 use wsk_sys::*;
@@ -99,7 +101,7 @@ pub(crate) struct Threads {
     table: Mutex<Table>,
     /// Operating system threads that the kernel started and that have not ended.
     alive: Mutex<usize>,
-    ended: Condvar,
+    ended: Gate,
 }
 
 #[derive(Default)]
@@ -110,12 +112,12 @@ struct Table {
 }
 
 /// The object of a host thread, which has one from when it asks for it until it ends.
-struct HostThread {
+struct HostObject {
     generation: u32,
     object: ThreadRef,
 }
 
-impl Drop for HostThread {
+impl Drop for HostObject {
     fn drop(&mut self) {
         if crate::system::running().is_some_and(|system| system.generation == self.generation) {
             self.object.dereference();
@@ -124,28 +126,90 @@ impl Drop for HostThread {
 }
 
 thread_local! {
-    static OBJECT: Cell<*mut Thread> = const { Cell::new(null_mut()) };
-    static HOST_THREAD: RefCell<Option<HostThread>> = const { RefCell::new(None) };
-    /// Where a driver's thread leaves its stack; null on other threads.
-    static YIELDER: Cell<*const Yielder<(), NTSTATUS>> = const { Cell::new(null()) };
+    static HOST_OBJECT: RefCell<Option<HostObject>> = const { RefCell::new(None) };
 }
 
-/// Starts an operating system thread of the kernel. A panic in it ends the process: nobody could go on without it.
+/// What a thread knows of its own object; a part of its [`Current`](cpu::Current).
+pub(crate) struct Objects {
+    /// That of a driver's thread; null for others.
+    own: Cell<*mut Thread>,
+    /// That of another actor in explore mode, and the kernel it is of.
+    actor: Cell<(u32, *mut Thread)>,
+    /// Where a driver's thread leaves its stack in live mode; null on other threads.
+    yielder: Cell<*const Yielder<(), NTSTATUS>>,
+}
+
+impl Objects {
+    /// None.
+    pub(crate) const fn new() -> Objects {
+        Objects { own: Cell::new(null_mut()), actor: Cell::new((0, null_mut())), yielder: Cell::new(null()) }
+    }
+}
+
+/// Starts a thread of the kernel. A panic in it ends the process: nobody could go on without it.
 pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let system = system();
     *system.threads.alive.lock() += 1;
+    if let Some(engine) = engine() {
+        let body = move || {
+            body();
+            ended(system);
+        };
+        engine.spawn(name.into(), Box::new(body));
+        return Ok(());
+    }
     let started = Builder::new().name(name.into()).spawn(move || {
         if catch_unwind(AssertUnwindSafe(body)).is_err() {
             std::process::exit(101);
         }
-        *system.threads.alive.lock() -= 1;
-        system.threads.ended.notify_all();
+        ended(system);
     });
     if let Err(error) = started {
         *system.threads.alive.lock() -= 1;
         return Err(error);
     }
     Ok(())
+}
+
+/// A thread of the host program: another user of the running kernel, beside the one that started it.
+pub struct HostThread(Arc<(Mutex<bool>, Gate)>);
+
+impl HostThread {
+    /// Waits until it has ended.
+    pub fn join(self) {
+        let (ended, changed) = &*self.0;
+        let mut ended = ended.lock();
+        while !*ended {
+            changed.wait(&mut ended);
+        }
+    }
+}
+
+/// Starts a thread of the host program, in explore mode an actor. Tests that run in both modes start theirs here.
+pub fn spawn_host(name: &str, body: impl FnOnce() + Send + 'static) -> HostThread {
+    let state = Arc::new((Mutex::new(false), Gate::default()));
+    let thread = HostThread(state.clone());
+    let started = spawn(name, move || {
+        body();
+        *state.0.lock() = true;
+        state.1.notify_all();
+    });
+    started.expect("the host starts a thread");
+    thread
+}
+
+/// A thread of the kernel has ended.
+fn ended(system: &System) {
+    *system.threads.alive.lock() -= 1;
+    system.threads.ended.notify_all();
+}
+
+/// Frees the objects that are left, those of actors. The kernel ends, in explore mode.
+pub(crate) fn clear() {
+    for (_, object) in system().threads.table.lock().objects.drain() {
+        // SAFETY: made by `ThreadRef::new`; no thread of the kernel is left that could use it.
+        drop(unsafe { Box::from_raw(object.0) });
+    }
 }
 
 /// Waits until every thread of the kernel has ended.
@@ -160,6 +224,9 @@ pub(crate) fn join_all() {
 /// Runs `body` on a fresh system thread, at PASSIVE_LEVEL, and waits for it.
 pub(crate) fn run_system<R: Send>(name: &str, body: impl FnOnce() -> R + Send) -> R {
     let processor = cpu::pick_processor();
+    if let Some(engine) = engine() {
+        return run_actor(engine, name, processor, body);
+    }
     std::thread::scope(|scope| {
         let run = || {
             cpu::adopt_on(processor);
@@ -173,17 +240,46 @@ pub(crate) fn run_system<R: Send>(name: &str, body: impl FnOnce() -> R + Send) -
     })
 }
 
+/// [`run_system`] in explore mode.
+fn run_actor<R>(engine: &'static Engine, name: &str, processor: u32, body: impl FnOnce() -> R) -> R {
+    let result = Cell::new(None);
+    let key = &raw const result as usize;
+    let actor: Box<dyn FnOnce() + '_> = Box::new(|| {
+        cpu::adopt_on(processor);
+        result.set(Some(body()));
+        engine.wake(key, true);
+    });
+    // SAFETY: the lifetime is erased for the type of an actor's body; the actor's last use of what it borrows is before this
+    // function sees the result.
+    let actor: Box<dyn FnOnce()> = unsafe { std::mem::transmute(actor) };
+    engine.spawn(name.into(), actor);
+    loop {
+        if let Some(result) = result.take() {
+            return result;
+        }
+        engine.wait(key, None);
+    }
+}
+
 /// The object of the calling thread.
 pub(crate) fn current_object() -> PETHREAD {
     cpu::processor();
-    let own = OBJECT.get();
+    let objects = &current().objects;
+    let own = objects.own.get();
     if !own.is_null() {
         return own.cast();
     }
-    HOST_THREAD.with_borrow_mut(|host| {
+    if engine().is_some() {
+        let generation = system().generation;
+        if objects.actor.get().0 != generation {
+            objects.actor.set((generation, ThreadRef::new(Slot::HOST).0));
+        }
+        return objects.actor.get().1.cast();
+    }
+    HOST_OBJECT.with_borrow_mut(|host| {
         let generation = system().generation;
         if host.as_ref().is_none_or(|host| host.generation != generation) {
-            *host = Some(HostThread { generation, object: ThreadRef::new(Slot::HOST) });
+            *host = Some(HostObject { generation, object: ThreadRef::new(Slot::HOST) });
         }
         host.as_ref().map_or(null_mut(), |host| host.object.0.cast())
     })
@@ -223,22 +319,34 @@ unsafe impl Send for Start {}
 /// The body of a driver's thread.
 fn run_driver_thread(object: ThreadRef, processor: u32, driver: Slot, start: Start) {
     cpu::adopt_on(processor);
-    OBJECT.set(object.0);
+    current().objects.own.set(object.0);
+    call_driver("system thread", driver, || match engine() {
+        None => run_on_own_stack(start),
+        Some(_) => {
+            let Start { routine, context } = start;
+            // SAFETY: the driver's routine, called as its type says.
+            unsafe { routine(context) }
+        }
+    });
+    current().objects.own.set(null_mut());
+    object.end();
+}
+
+/// Runs a driver's routine on a stack that it can leave for good.
+fn run_on_own_stack(start: Start) {
     let stack = DefaultStack::new(STACK_BYTES).expect("the host has memory for a stack");
     let mut body = Coroutine::<(), NTSTATUS, (), _>::with_stack(stack, move |yielder, ()| {
-        YIELDER.set(yielder);
+        current().objects.yielder.set(yielder);
         let Start { routine, context } = start;
         // SAFETY: the driver's routine, called as its type says.
         unsafe { routine(context) };
     });
-    call_driver("system thread", driver, || match body.resume(()) {
+    match body.resume(()) {
         CoroutineResult::Return(()) => {}
         // SAFETY: what PsTerminateSystemThread leaves on the stack is the driver's, which gave it up by that call.
         CoroutineResult::Yield(_) => unsafe { body.force_reset() },
-    });
-    YIELDER.set(null());
-    OBJECT.set(null_mut());
-    object.end();
+    }
+    current().objects.yielder.set(null());
 }
 
 /// # Safety
@@ -294,7 +402,18 @@ pub(crate) unsafe extern "system" fn PsCreateSystemThread(
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS {
     let _call = require_irql("PsTerminateSystemThread", PASSIVE_LEVEL);
-    let yielder = YIELDER.get();
+    let objects = &current().objects;
+    if let Some(engine) = engine()
+        && !objects.own.get().is_null()
+    {
+        // What the thread's body would do after the routine has returned.
+        let object = ThreadRef(objects.own.replace(null_mut()));
+        crate::driver::leave(object.get().driver);
+        object.end();
+        ended(system());
+        engine.exit();
+    }
+    let yielder = objects.yielder.get();
     if yielder.is_null() {
         return STATUS_INVALID_PARAMETER;
     }

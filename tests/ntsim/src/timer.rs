@@ -5,6 +5,7 @@
 
 use crate::cpu::{self, Processor, current};
 use crate::driver::Slot;
+use crate::explore::engine;
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
 use crate::{clock, dpc, poll, rules, wait};
@@ -39,7 +40,10 @@ impl Table {
 /// Until when the processor's thread may sleep; announces it to those who set timers meanwhile.
 pub(crate) fn plan_sleep(processor: &Processor, now: u64) -> u64 {
     let mut table = processor.timers.lock();
-    table.sleeping_until = table.first_due().min(now + clock::from_duration(poll::MAX_SLEEP));
+    table.sleeping_until = match engine() {
+        None => table.first_due().min(now + clock::from_duration(poll::MAX_SLEEP)),
+        Some(_) => table.first_due(),
+    };
     table.sleeping_until
 }
 

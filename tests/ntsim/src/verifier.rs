@@ -6,6 +6,7 @@
 
 use crate::cpu::{self, current};
 use crate::driver::{self, Slot};
+use crate::explore::{self, engine};
 use crate::rules::{self, Rule};
 use std::fmt::Display;
 use std::io::Write;
@@ -36,18 +37,27 @@ pub(crate) fn stop(code: u32, parameters: [usize; 4], text: &str) -> ! {
     let current = current();
     let report = format!(
         "\n*** STOP: 0x{code:08X} (0x{p1:X}, 0x{p2:X}, 0x{p3:X}, 0x{p4:X}) {name}\n    {text}    call:   {call}\n    \
-         where:  processor {processor}, IRQL {irql}, driver {driver}, thread {thread}\n    backtrace:\n{trace}\n",
+         where:  processor {processor}, IRQL {irql}, driver {driver}, thread {thread}\n    backtrace:\n{trace}\n{schedule}",
         name = rules::bug_check_name(code),
         call = current.call.get(),
         processor = current.processor.get() as i32,
         irql = current.irql.get(),
         driver = driver::name(current.driver.get()),
-        thread = std::thread::current().name().unwrap_or("without a name"),
+        thread = thread_name(),
+        schedule = explore::failure_report().unwrap_or_default(),
         trace = std::backtrace::Backtrace::force_capture(),
     );
     // Not eprintln: its output can be captured by a test harness, and would be lost with the process.
     let _ = std::io::stderr().lock().write_all(report.as_bytes());
     std::process::exit(EXIT_CODE)
+}
+
+/// Name of the calling thread.
+fn thread_name() -> String {
+    match engine() {
+        Some(engine) => engine.name(),
+        None => std::thread::current().name().unwrap_or("without a name").into(),
+    }
 }
 
 /// The call of a kernel routine that is being served, for the report; restores the caller's when it ends.
@@ -57,13 +67,23 @@ pub(crate) struct Call(&'static str);
 impl Call {
     /// Notes the call without a check.
     pub(crate) fn begin(name: &'static str) -> Call {
+        if let Some(engine) = engine()
+            && explore::before(name)
+        {
+            engine.point(name);
+        }
         Call(current().call.replace(name))
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        current().call.set(self.0);
+        let ended = current().call.replace(self.0);
+        if let Some(engine) = engine()
+            && explore::after(ended)
+        {
+            engine.point("the call has returned");
+        }
     }
 }
 

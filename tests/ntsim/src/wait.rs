@@ -4,12 +4,13 @@
 //! outside the object, chosen by its address among a few: nobody who signals touches the object after letting go, so a
 //! waiter that was woken may free it at once.
 
+use crate::explore::engine;
+use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::timer::TIMER_TYPE;
 use crate::verifier::{Call, require_irql, violation};
 use crate::{clock, cpu, rules};
 use parking::{Parker, Unparker};
-use parking_lot::{Mutex, MutexGuard};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wsk_sys::*;
@@ -102,7 +103,10 @@ pub(crate) unsafe fn signal(shard: &mut Shard, header: *mut DISPATCHER_HEADER) -
             unlink(shard, header, block);
             let unparker = (*block).unparker.clone();
             (*block).satisfied.store(true, Ordering::Release);
-            unparker.unpark();
+            match engine() {
+                None => drop(unparker.unpark()),
+                Some(engine) => engine.wake(block as usize, true),
+            }
             if consumes((*header).Type) {
                 (*header).SignalState = 0;
                 break;
@@ -160,7 +164,7 @@ pub(crate) unsafe fn wait(header: *mut DISPATCHER_HEADER, deadline: Option<u64>)
         system().dispatcher.waiting.fetch_add(1, Ordering::Relaxed);
         drop(shard);
         loop {
-            let in_time = park_until(deadline);
+            let in_time = park_until(block as usize, deadline);
             if (*block).satisfied.load(Ordering::Acquire) {
                 return STATUS_SUCCESS;
             }
@@ -176,8 +180,11 @@ pub(crate) unsafe fn wait(header: *mut DISPATCHER_HEADER, deadline: Option<u64>)
     }
 }
 
-/// Parks the thread; false if the deadline has passed.
-fn park_until(deadline: Option<u64>) -> bool {
+/// Parks the thread until somebody wakes it, in explore mode by the key; false if the deadline has passed.
+fn park_until(key: usize, deadline: Option<u64>) -> bool {
+    if let Some(engine) = engine() {
+        return deadline.is_none_or(|deadline| deadline > clock::now()) && engine.wait(key, deadline);
+    }
     PARKER.with(|parker| match deadline {
         None => {
             parker.park();
@@ -328,6 +335,7 @@ pub(crate) unsafe extern "system" fn KeDelayExecutionThread(
     }
     // SAFETY: the caller's promise.
     let deadline = clock::due(unsafe { Interval.read() });
-    while park_until(Some(deadline)) {}
+    let nobody = 0u8;
+    while park_until(&raw const nobody as usize, Some(deadline)) {}
     STATUS_SUCCESS
 }

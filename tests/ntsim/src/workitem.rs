@@ -4,10 +4,10 @@ use crate::cpu;
 use crate::device;
 use crate::driver::Slot;
 use crate::pool::{self, Found, Kind};
+use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
 use crate::verifier::{call_driver, require_irql, violation};
 use crate::{fault, rules, stats, thread};
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,7 @@ unsafe impl Send for Queued {}
 #[derive(Default)]
 pub(crate) struct Workers {
     queue: Mutex<Queue>,
-    work: Condvar,
+    work: Gate,
 }
 
 #[derive(Default)]

@@ -130,6 +130,8 @@ unsafe extern "system" fn note(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS
 }
 
 unsafe fn create_noting_device(driver: *mut DRIVER_OBJECT) {
+    // There is one kernel at a time, so nobody else's are lost.
+    REQUESTS.lock().unwrap().clear();
     // SAFETY: the driver object is live.
     unsafe {
         create_device(driver);

@@ -1,39 +1,31 @@
-//! Cancellation and close of connection sockets of the WSK provider, in every state and against every race.
+//! Cancellation and close of connection sockets of the WSK provider, in every state and against every race. Over the
+//! host's sockets and over the network in memory.
 
 mod wsk_support;
 
 use ntsim::wsk::Config;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 use wsk_support::*;
 use wsk_sys::*;
 
-/// An address that answers no SYN: a listener whose queue is full.
-struct BlackHole {
-    _listener: socket2::Socket,
-    _queued: Vec<TcpStream>,
-    address: SocketAddr,
+over_both_networks! {
+    a_cancelled_connect_leaves_a_socket_that_only_closes,
+    pending_transfers_are_cancelled_one_by_one,
+    an_irp_that_was_cancelled_before_is_completed_cancelled,
+    a_provider_that_ignores_cancel_still_cancels_at_close,
+    close_completes_everything_before_itself,
+    cancel_against_completion_loses_nothing,
+    cancel_against_close,
+    connects_cancelled_and_closed_at_random_leave_nothing,
 }
 
-fn black_hole() -> BlackHole {
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap().as_socket().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
-        queued.push(stream);
-    }
-    BlackHole { _listener: listener, _queued: queued, address }
-}
-
-fn pair(wsk: &Wsk) -> (Sock, TcpStream) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let socket = wsk.connected(listener.local_addr().unwrap());
-    (socket, listener.accept().unwrap().0)
+fn pair(net: &Net, wsk: &Wsk) -> (Sock, Stream) {
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let socket = wsk.connected(listener.address());
+    (socket, listener.accept())
 }
 
 /// Sends until a send stays pending; the buffers and requests.
@@ -49,11 +41,10 @@ fn block_sends(socket: Sock, count: usize) -> Vec<(Buf, Op)> {
     sends
 }
 
-#[test]
-fn a_cancelled_connect_leaves_a_socket_that_only_closes() {
-    let _kernel = kernel(Config::default());
+fn a_cancelled_connect_leaves_a_socket_that_only_closes(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let nowhere = black_hole();
+    let nowhere = net.black_hole();
     let to = Address::from(nowhere.address);
 
     let socket = wsk.bound(AF_INET);
@@ -93,11 +84,10 @@ fn a_cancelled_connect_leaves_a_socket_that_only_closes() {
     assert_eq!(create.wait(), (STATUS_CANCELLED, 0), "and the registration ends without a socket left");
 }
 
-#[test]
-fn pending_transfers_are_cancelled_one_by_one() {
-    let _kernel = kernel(Config::default());
+fn pending_transfers_are_cancelled_one_by_one(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
 
     let rooms = [Buf::room(4), Buf::room(4), Buf::room(4)];
     let [first, second, third] = rooms.each_ref().map(|room| socket.receive(room, WSK_FLAG_WAITALL));
@@ -132,7 +122,7 @@ fn pending_transfers_are_cancelled_one_by_one() {
     assert_eq!(socket.receive(&rest, 0).wait(), (STATUS_SUCCESS, 0));
     socket.close();
 
-    let (socket, peer) = pair(&wsk);
+    let (socket, peer) = pair(net, &wsk);
     let sends = block_sends(socket, 1);
     let disconnect = socket.disconnect(None, 0);
     disconnect.cancel();
@@ -143,11 +133,10 @@ fn pending_transfers_are_cancelled_one_by_one() {
     drop(peer);
 }
 
-#[test]
-fn an_irp_that_was_cancelled_before_is_completed_cancelled() {
-    let _kernel = kernel(Config::default());
+fn an_irp_that_was_cancelled_before_is_completed_cancelled(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, peer) = pair(&wsk);
+    let (socket, peer) = pair(net, &wsk);
     let room = Buf::room(4);
     let mut buffer = room.wsk_buf();
     // SAFETY: as in the support module.
@@ -158,11 +147,10 @@ fn an_irp_that_was_cancelled_before_is_completed_cancelled() {
     drop(peer);
 }
 
-#[test]
-fn a_provider_that_ignores_cancel_still_cancels_at_close() {
-    let _kernel = kernel(Config { cancel_ignored: true, ..Config::default() });
+fn a_provider_that_ignores_cancel_still_cancels_at_close(net: &Net) {
+    let _kernel = net.kernel(Config { cancel_ignored: true, ..Config::default() });
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let rooms = [Buf::room(4), Buf::room(4)];
     let [first, second] = rooms.each_ref().map(|room| socket.receive(room, WSK_FLAG_WAITALL));
     assert!(!first.cancel() && !second.cancel());
@@ -172,12 +160,11 @@ fn a_provider_that_ignores_cancel_still_cancels_at_close() {
     assert_eq!(second.wait(), (STATUS_CANCELLED, 0));
 }
 
-#[test]
-fn close_completes_everything_before_itself() {
+fn close_completes_everything_before_itself(net: &Net) {
     for force_pending in [false, true] {
-        let _kernel = kernel(Config { force_pending, ..Config::default() });
+        let _kernel = net.kernel(Config { force_pending, ..Config::default() });
         let wsk = Wsk::new();
-        let (socket, peer) = pair(&wsk);
+        let (socket, peer) = pair(net, &wsk);
         let rooms = [Buf::room(4), Buf::room(4), Buf::room(4)];
         let receives = rooms.each_ref().map(|room| socket.receive(room, 0));
         let drain = socket.receive_nothing(WSK_FLAG_DRAIN);
@@ -202,12 +189,10 @@ fn close_completes_everything_before_itself() {
 }
 
 /// Data that has left the network is never lost to a cancel: it is in the receive that took it, or in a later one.
-#[test]
-fn cancel_against_completion_loses_nothing() {
-    let _kernel = kernel(Config::default());
+fn cancel_against_completion_loses_nothing(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
-    peer.set_nodelay(true).unwrap();
+    let (socket, mut peer) = pair(net, &wsk);
     let (start, started) = mpsc::channel::<()>();
     let rounds = 3_000;
     let sender = thread::spawn(move || {
@@ -246,12 +231,11 @@ fn cancel_against_completion_loses_nothing() {
     drop(sender.join().unwrap());
 }
 
-#[test]
-fn cancel_against_close() {
-    let _kernel = kernel(Config::default());
+fn cancel_against_close(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     for round in 0..300 {
-        let (socket, mut peer) = pair(&wsk);
+        let (socket, mut peer) = pair(net, &wsk);
         let rooms = [Buf::room(4), Buf::room(4), Buf::room(4), Buf::room(4)];
         let receives = rooms.each_ref().map(|room| socket.receive(room, WSK_FLAG_WAITALL));
         thread::scope(|scope| {
@@ -275,17 +259,16 @@ fn cancel_against_close() {
     }
 }
 
-#[test]
-fn connects_cancelled_and_closed_at_random_leave_nothing() {
-    let _kernel = kernel(Config::default());
+fn connects_cancelled_and_closed_at_random_leave_nothing(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let to = Address::from(listener.local_addr().unwrap());
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let to = Address::from(listener.address());
     let acceptor = thread::spawn(move || {
-        for peer in listener.incoming() {
+        loop {
             let mut all = Vec::new();
             // Ends with whatever the other side has done to it.
-            let _ = peer.unwrap().read_to_end(&mut all);
+            let _ = listener.accept().read_to_end(&mut all);
             if all == b"stop" {
                 return;
             }
@@ -307,7 +290,7 @@ fn connects_cancelled_and_closed_at_random_leave_nothing() {
         assert!(matches!(status, STATUS_SUCCESS | STATUS_CANCELLED), "{status:x}");
         assert_eq!(close.wait(), (STATUS_SUCCESS, 0));
     }
-    let mut stop = TcpStream::connect(to.get()).unwrap();
+    let mut stop = net.connect(to.get());
     stop.write_all(b"stop").unwrap();
     drop(stop);
     acceptor.join().unwrap();

@@ -1,33 +1,50 @@
 //! Connection sockets of the WSK provider over loopback: connecting, both directions, the ends of a connection, options.
+//! Over the host's sockets and over the network in memory.
 
 mod wsk_support;
 
 use ntsim::wsk::Config;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 use wsk_support::*;
 use wsk_sys::*;
 
-fn listener(address: impl Into<std::net::IpAddr>) -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((address.into(), 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
+over_both_networks! {
+    a_conversation_over_ipv4,
+    a_conversation_over_ipv6,
+    a_conversation_with_everything_pending_first,
+    what_must_wait_completes_at_dispatch_level_and_what_need_not_inline,
+    with_force_pending_nothing_succeeds_inline,
+    receives_are_served_in_their_order,
+    sends_are_served_in_their_order,
+    chains_of_mdls_and_offsets,
+    kinds_of_receive,
+    a_reset_ends_everything,
+    a_refused_connect_leaves_a_socket_that_only_closes,
+    wrong_states_and_arguments,
+    categories_and_clients,
+    connect_ex_delivers_its_data_once,
+    connect_ex_checks_its_arguments,
+    a_provider_without_connect_ex,
+    an_old_system_connects_without_fast_open,
+    socket_connect_makes_a_connected_socket_or_none,
+    options,
+    ioctls_of_a_connection,
+    how_a_connection_ends_for_the_peer,
 }
 
 /// A socket of the provider and the peer that has accepted it.
-fn pair(wsk: &Wsk) -> (Sock, TcpStream) {
-    let (listener, address) = listener(Ipv4Addr::LOCALHOST);
-    let socket = wsk.connected(address);
-    let peer = listener.accept().unwrap().0;
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    (socket, peer)
+fn pair(net: &Net, wsk: &Wsk) -> (Sock, Stream) {
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let socket = wsk.connected(listener.address());
+    (socket, listener.accept())
 }
 
 /// Ends a connection in good order.
-fn finish(socket: Sock, mut peer: TcpStream) {
-    peer.shutdown(std::net::Shutdown::Write).unwrap();
+fn finish(socket: Sock, mut peer: Stream) {
+    peer.finish();
     assert_eq!(socket.receive(&Buf::room(1), 0).wait(), (STATUS_SUCCESS, 0));
     assert_eq!(socket.disconnect(None, 0).wait(), (STATUS_SUCCESS, 0));
     std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
@@ -47,16 +64,17 @@ fn receive_all(socket: Sock) -> Vec<u8> {
     }
 }
 
-fn converse(address: std::net::IpAddr, config: Config) {
-    let _kernel = kernel(config);
+fn converse(net: &Net, address: std::net::IpAddr, config: Config) {
+    let _kernel = net.kernel(config);
     let wsk = Wsk::new();
-    let (listener, address) = listener(address);
+    let listener = net.listen(address);
+    let address = listener.address();
     let echo = std::thread::spawn(move || {
-        let (mut peer, from) = listener.accept().unwrap();
+        let mut peer = listener.accept();
         let mut all = Vec::new();
         peer.read_to_end(&mut all).unwrap();
         peer.write_all(&all).unwrap();
-        from
+        peer.remote_address()
     });
 
     let socket = wsk.bound(if address.is_ipv4() { AF_INET } else { AF_INET6 });
@@ -75,26 +93,22 @@ fn converse(address: std::net::IpAddr, config: Config) {
     socket.close();
 }
 
-#[test]
-fn a_conversation_over_ipv4() {
-    converse(Ipv4Addr::LOCALHOST.into(), Config::default());
+fn a_conversation_over_ipv4(net: &Net) {
+    converse(net, Ipv4Addr::LOCALHOST.into(), Config::default());
 }
 
-#[test]
-fn a_conversation_over_ipv6() {
-    converse(Ipv6Addr::LOCALHOST.into(), Config::default());
+fn a_conversation_over_ipv6(net: &Net) {
+    converse(net, Ipv6Addr::LOCALHOST.into(), Config::default());
 }
 
-#[test]
-fn a_conversation_with_everything_pending_first() {
-    converse(Ipv4Addr::LOCALHOST.into(), Config { force_pending: true, ..Config::default() });
+fn a_conversation_with_everything_pending_first(net: &Net) {
+    converse(net, Ipv4Addr::LOCALHOST.into(), Config { force_pending: true, ..Config::default() });
 }
 
-#[test]
-fn what_must_wait_completes_at_dispatch_level_and_what_need_not_inline() {
-    let _kernel = kernel(Config::default());
+fn what_must_wait_completes_at_dispatch_level_and_what_need_not_inline(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
 
     let room = Buf::room(10);
     let receive = socket.receive(&room, 0);
@@ -122,11 +136,11 @@ fn what_must_wait_completes_at_dispatch_level_and_what_need_not_inline() {
     finish(socket, peer);
 }
 
-#[test]
-fn with_force_pending_nothing_succeeds_inline() {
-    let _kernel = kernel(Config { force_pending: true, ..Config::default() });
+fn with_force_pending_nothing_succeeds_inline(net: &Net) {
+    let _kernel = net.kernel(Config { force_pending: true, ..Config::default() });
     let wsk = Wsk::new();
-    let (listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = listener.address();
 
     let create = wsk.start_socket(AF_INET, WSK_FLAG_CONNECTION_SOCKET);
     assert_eq!(create.returned, STATUS_PENDING);
@@ -148,11 +162,10 @@ fn with_force_pending_nothing_succeeds_inline() {
     drop(listener);
 }
 
-#[test]
-fn receives_are_served_in_their_order() {
-    let _kernel = kernel(Config::default());
+fn receives_are_served_in_their_order(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let message = pattern(1_000);
     let rooms: Vec<Buf> = (0..20).map(|_| Buf::room(50)).collect();
     let receives: Vec<Op> = rooms.iter().map(|room| socket.receive(room, WSK_FLAG_WAITALL)).collect();
@@ -171,11 +184,10 @@ fn receives_are_served_in_their_order() {
     finish(socket, peer);
 }
 
-#[test]
-fn sends_are_served_in_their_order() {
-    let _kernel = kernel(Config::default());
+fn sends_are_served_in_their_order(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     // More than the host's buffers on both sides hold.
     let message = pattern(32 << 20);
     let parts: Vec<Buf> = message.chunks(3_000_000).map(Buf::new).collect();
@@ -198,11 +210,10 @@ fn sends_are_served_in_their_order() {
     socket.close();
 }
 
-#[test]
-fn chains_of_mdls_and_offsets() {
-    let _kernel = kernel(Config::default());
+fn chains_of_mdls_and_offsets(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
 
     let pieces: Vec<Vec<u8>> = (1..=40).map(|i| vec![i as u8; i * 7]).collect();
     let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
@@ -221,11 +232,10 @@ fn chains_of_mdls_and_offsets() {
     finish(socket, peer);
 }
 
-#[test]
-fn kinds_of_receive() {
-    let _kernel = kernel(Config::default());
+fn kinds_of_receive(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let room = Buf::room(8);
 
     assert_eq!(socket.receive(&room, WSK_FLAG_WAITALL | WSK_FLAG_DRAIN).status(), STATUS_INVALID_PARAMETER);
@@ -242,13 +252,13 @@ fn kinds_of_receive() {
 
     let receive = socket.receive(&room, WSK_FLAG_WAITALL);
     peer.write_all(b"end").unwrap();
-    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    peer.finish();
     assert_eq!(receive.wait(), (STATUS_SUCCESS, 4), "the peer's end comes first");
     assert_eq!(room.bytes()[..4], *b"+end");
     assert_eq!(socket.receive_nothing(0).wait(), (STATUS_SUCCESS, 0));
     finish(socket, peer);
 
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let drain = socket.receive_nothing(WSK_FLAG_DRAIN);
     peer.write_all(&pattern(1 << 20)).unwrap();
     assert!(drain.pending());
@@ -258,18 +268,16 @@ fn kinds_of_receive() {
     socket.close();
 }
 
-#[test]
-fn a_reset_ends_everything() {
-    let _kernel = kernel(Config::default());
+fn a_reset_ends_everything(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (socket, peer) = pair(&wsk);
+    let (socket, peer) = pair(net, &wsk);
     let rooms = [Buf::room(8), Buf::room(8)];
     let receives = rooms.each_ref().map(|room| socket.receive(room, 0));
     let big = Buf::room(32 << 20);
     let send = socket.send(&big);
     assert!(send.pending());
-    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(peer);
+    peer.reset();
     assert_eq!(send.wait(), (STATUS_CONNECTION_RESET, 0));
     for receive in &receives {
         assert_eq!(receive.wait(), (STATUS_CONNECTION_RESET, 0));
@@ -280,11 +288,11 @@ fn a_reset_ends_everything() {
     socket.close();
 }
 
-#[test]
-fn a_refused_connect_leaves_a_socket_that_only_closes() {
-    let _kernel = kernel(Config::default());
+fn a_refused_connect_leaves_a_socket_that_only_closes(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = listener.address();
     drop(listener);
     let socket = wsk.bound(AF_INET);
     assert_eq!(socket.connect(&Address::from(address)).wait(), (STATUS_CONNECTION_REFUSED, 0));
@@ -298,11 +306,11 @@ fn a_refused_connect_leaves_a_socket_that_only_closes() {
     socket.close();
 }
 
-#[test]
-fn wrong_states_and_arguments() {
-    let _kernel = kernel(Config::default());
+fn wrong_states_and_arguments(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = listener.address();
     let to = Address::from(address);
     let socket = wsk.socket(AF_INET);
 
@@ -347,9 +355,8 @@ fn wrong_states_and_arguments() {
     drop(listener);
 }
 
-#[test]
-fn categories_and_clients() {
-    let _kernel = kernel(Config::default());
+fn categories_and_clients(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     for flags in [WSK_FLAG_BASIC_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_STREAM_SOCKET] {
         assert_eq!(wsk.start_socket(AF_INET, flags).wait(), (STATUS_NOT_SUPPORTED, 0));
@@ -372,19 +379,19 @@ fn categories_and_clients() {
     assert_eq!(datagrams.status(), STATUS_INVALID_PARAMETER);
 }
 
-#[test]
-fn connect_ex_delivers_its_data_once() {
-    let _kernel = kernel(Config::default());
+fn connect_ex_delivers_its_data_once(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     for length in [0, 1, 1_000, 65_535] {
         for fast_open in [0, 1] {
-            let (listener, address) = listener(Ipv4Addr::LOCALHOST);
+            let listener = net.listen(Ipv4Addr::LOCALHOST);
+            let address = listener.address();
             let socket = wsk.bound(AF_INET);
             assert_eq!(socket.set(IPPROTO_TCP, TCP_FASTOPEN, fast_open), STATUS_SUCCESS);
             let message = pattern(length);
             let data = (length > 0).then(|| Buf::new(&message));
             let connect = socket.connect_ex(&Address::from(address), data.as_ref());
-            let mut peer = listener.accept().unwrap().0;
+            let mut peer = listener.accept();
             assert_eq!(connect.wait(), (STATUS_SUCCESS, length));
             assert_eq!(socket.disconnect(None, 0).status(), STATUS_SUCCESS);
             let mut received = Vec::new();
@@ -397,11 +404,11 @@ fn connect_ex_delivers_its_data_once() {
     }
 }
 
-#[test]
-fn connect_ex_checks_its_arguments() {
-    let _kernel = kernel(Config::default());
+fn connect_ex_checks_its_arguments(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = listener.address();
     let to = Address::from(address);
     let socket = wsk.bound(AF_INET);
     let too_long = socket.connect_ex(&to, Some(&Buf::room(65_536)));
@@ -424,11 +431,11 @@ fn connect_ex_checks_its_arguments() {
     drop(listener);
 }
 
-#[test]
-fn a_provider_without_connect_ex() {
-    let _kernel = kernel(Config { connect_ex_not_implemented: true, ..Config::default() });
+fn a_provider_without_connect_ex(net: &Net) {
+    let _kernel = net.kernel(Config { connect_ex_not_implemented: true, ..Config::default() });
     let wsk = Wsk::new();
-    let (_listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let _listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = _listener.address();
     let socket = wsk.bound(AF_INET);
     let connect = socket.connect_ex(&Address::from(address), None);
     assert_eq!((connect.returned, connect.status()), (STATUS_NOT_IMPLEMENTED, STATUS_NOT_IMPLEMENTED));
@@ -436,11 +443,11 @@ fn a_provider_without_connect_ex() {
     socket.close();
 }
 
-#[test]
-fn an_old_system_connects_without_fast_open() {
-    let _kernel = kernel(Config { os_build: 10_240, ..Config::default() });
+fn an_old_system_connects_without_fast_open(net: &Net) {
+    let _kernel = net.kernel(Config { os_build: 10_240, ..Config::default() });
     let wsk = Wsk::new();
-    let (_listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let _listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = _listener.address();
     let socket = wsk.bound(AF_INET);
     assert_eq!(socket.set(IPPROTO_TCP, TCP_FASTOPEN, 1), STATUS_INVALID_PARAMETER);
     assert_eq!(socket.connect(&Address::from(address)).status(), STATUS_SUCCESS);
@@ -448,11 +455,11 @@ fn an_old_system_connects_without_fast_open() {
     assert_eq!(wsk.start_socket(AF_INET, WSK_FLAG_STREAM_SOCKET).status(), STATUS_INVALID_PARAMETER);
 }
 
-#[test]
-fn socket_connect_makes_a_connected_socket_or_none() {
-    let _kernel = kernel(Config::default());
+fn socket_connect_makes_a_connected_socket_or_none(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    let (listener, address) = listener(Ipv4Addr::LOCALHOST);
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let address = listener.address();
     let connect = |local: &Address, to: &Address| {
         let none = null_mut();
         // SAFETY: as in the support module.
@@ -468,7 +475,7 @@ fn socket_connect_makes_a_connected_socket_or_none() {
     assert_eq!(status, STATUS_SUCCESS);
     let socket = Sock(information as *mut WSK_SOCKET);
     assert_eq!(socket.remote_address(), Ok(address));
-    finish(socket, listener.accept().unwrap().0);
+    finish(socket, listener.accept());
 
     assert_eq!(connect(&Address::from(address), &Address::from(address)).0, STATUS_ADDRESS_ALREADY_EXISTS);
     drop(listener);
@@ -476,9 +483,8 @@ fn socket_connect_makes_a_connected_socket_or_none() {
     assert_eq!(connect(&local, &Address::wildcard(AF_INET)), (STATUS_INVALID_ADDRESS_COMPONENT, 0));
 }
 
-#[test]
-fn options() {
-    let _kernel = kernel(Config::default());
+fn options(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     let socket = wsk.socket(AF_INET6);
     let defaults = [
@@ -534,9 +540,8 @@ fn options() {
     socket.close();
 }
 
-#[test]
-fn ioctls_of_a_connection() {
-    let _kernel = kernel(Config::default());
+fn ioctls_of_a_connection(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     let unconnected = wsk.bound(AF_INET);
     let mut info = TCP_INFO_v0::default();
@@ -547,7 +552,7 @@ fn ioctls_of_a_connection() {
     assert_eq!(unconnected.set(IPPROTO_TCP, TCP_FASTOPEN, 1), STATUS_SUCCESS);
     unconnected.close();
 
-    let (socket, peer) = pair(&wsk);
+    let (socket, peer) = pair(net, &wsk);
     assert_eq!(socket.set(IPPROTO_TCP, TCP_FASTOPEN, 1), STATUS_INVALID_DEVICE_STATE, "too late");
     assert_eq!(socket.send(&Buf::new(&pattern(1234))).status(), STATUS_SUCCESS);
     if cfg!(target_os = "linux") {
@@ -563,23 +568,22 @@ fn ioctls_of_a_connection() {
     finish(socket, peer);
 }
 
-#[test]
-fn how_a_connection_ends_for_the_peer() {
-    let _kernel = kernel(Config::default());
+fn how_a_connection_ends_for_the_peer(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     let mut byte = [0];
 
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     socket.close();
     assert_eq!(peer.read(&mut byte).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "closed without ado");
 
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     assert_eq!(socket.disconnect(None, 0).status(), STATUS_SUCCESS);
     assert_eq!(peer.read(&mut byte).unwrap(), 0);
     socket.close();
-    eventually("the peer sees a reset", || socket2::SockRef::from(&peer).take_error().unwrap().is_some());
+    peer.await_failure();
 
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     let (first, second) = (Buf::room(4), Buf::room(32 << 20));
     let receive = socket.receive(&first, 0);
     let send = socket.send(&second);
@@ -591,14 +595,14 @@ fn how_a_connection_ends_for_the_peer() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     socket.close();
 
-    let (socket, mut peer) = pair(&wsk);
+    let (socket, mut peer) = pair(net, &wsk);
     assert_eq!(socket.disconnect(Some(&Buf::new(b"bye")), 0).status(), STATUS_SUCCESS);
     let mut all = Vec::new();
     peer.read_to_end(&mut all).unwrap();
     assert_eq!(all, b"bye");
-    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    peer.finish();
     assert_eq!(socket.receive(&first, 0).wait(), (STATUS_SUCCESS, 0));
     socket.close();
-    assert!(socket2::SockRef::from(&peer).take_error().unwrap().is_none());
+    assert!(!peer.failed());
     assert_eq!(peer.read(&mut byte).unwrap(), 0, "both directions were finished: no reset");
 }

@@ -96,6 +96,11 @@ pub fn check(image: &Image) -> Result<Report> {
     if !panics.functions.is_empty() {
         let functions: Vec<_> = panics.functions.into_iter().collect();
         faults.push(format!("some path panics, in {}", functions.join(", ")));
+        if panics.mute {
+            faults.push(
+                "the guard of async functions may be among it: the panic handler does not use the message".to_owned(),
+            );
+        }
     } else if panics.handler && !panics.finished {
         faults.push("the panic handler is still there".to_owned());
     }
@@ -127,13 +132,13 @@ fn read(bytes: &[u8]) -> object::Result<(Vec<(String, String)>, bool)> {
     Ok((imports, native))
 }
 
-/// The symbols of a linker's map, by address: the lines of four columns or more that begin with `section:offset` and have
+/// The symbols of a linker's map, by address, named for people: the lines of four columns or more that begin with `section:offset` and have
 /// the address third.
 fn symbols(map: &str) -> Vec<Symbol> {
     let symbol = |line: &str| {
         let mut columns = line.split_whitespace();
         columns.next()?.split_once(':').filter(|(section, offset)| section.len() == 4 && offset.len() == 8)?;
-        let name = columns.next()?.to_owned();
+        let name = format!("{:#}", rustc_demangle::demangle(columns.next()?));
         let address = columns.next().filter(|address| address.len() == 16)?;
         Some(Symbol { name, address: u64::from_str_radix(address, 16).ok()? })
     };

@@ -25,6 +25,7 @@ pub mod kunit;
 mod log;
 mod panics;
 mod prefix;
+mod references;
 mod session;
 mod tools;
 

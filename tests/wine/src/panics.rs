@@ -1,42 +1,48 @@
 //! Finds the functions of an image that can panic, from the linker's map and the references in the code.
 //!
-//! A panic goes through `core::panicking::panic_fmt`, which is never inlined, to the panic handler. The search begins there
-//! and goes up, through what belongs to `core`, to the functions that somebody has written.
+//! A panic goes through `core::panicking::panic_fmt`, which is never inlined, to the panic handler. Whatever refers to either,
+//! or to anything else of `core::panicking`, can panic: a function by an instruction, or a table by a pointer to it.
 //!
 //! One panic cannot be kept out: the compiler gives every async function a branch that panics where it is polled after it
-//! has finished. No `.await` and no executor does that, so it does not count, and is reported as what it is.
+//! has finished. No `.await` and no executor does that, so it does not count, and is reported as what it is. It is known by
+//! its symbol and by its message, which it passes on, or which is all that what it calls has ever to say. The message has to be
+//! in the image, so the panic handler has to use it: without, all panics with a constant message are the same code, and
+//! compilers and linkers fold such functions into one.
 
+use crate::references::{From, References};
 use object::read::pe::PeFile64;
 use object::{Object, ObjectSection};
 use std::collections::BTreeSet;
 
-/// The panic of a finished async function, as its symbol has it.
-const FINISHED: &str = "panic_const_async_fn_resumed";
-/// The panic handler, as its symbol has it.
+/// The panic of a finished async function: its symbol and its message.
+const GUARD: &str = "core::panicking::panic_const::panic_const_async_fn_resumed";
+const MESSAGE: &[u8] = b"`async fn` resumed after completion";
+/// What it goes through: every panic's function, and the panic handler, as their symbols have them.
+const PANIC: &str = "core::panicking::panic_fmt";
 const HANDLER: &str = "rust_begin_unwind";
 
 /// A symbol of the linker's map.
 pub(crate) struct Symbol {
-    /// Its name, as the compiler has made it.
+    /// Its name, for people.
     pub(crate) name: String,
     /// Its address in the image where that is loaded as it prefers.
     pub(crate) address: u64,
 }
 
 impl Symbol {
-    /// Its name for people.
-    fn readable(&self) -> String {
-        format!("{:#}", rustc_demangle::demangle(&self.name))
-    }
-
     /// Whether reaching it is panicking.
     fn panics(&self) -> bool {
-        let name = self.readable();
-        name.contains(HANDLER) || name.starts_with("core::panicking::") && !name.contains(FINISHED)
+        self.name.contains(HANDLER) || self.name.starts_with("core::panicking::")
+    }
+
+    /// Whether it is of `core`, and so passes on what others have begun.
+    fn is_of_core(&self) -> bool {
+        self.name.starts_with("core::") || self.name.starts_with("<core::")
     }
 }
 
 /// What the search found.
+#[derive(Default)]
 pub(crate) struct Panics {
     /// The functions that can panic, named for people.
     pub(crate) functions: BTreeSet<String>,
@@ -44,43 +50,63 @@ pub(crate) struct Panics {
     pub(crate) finished: bool,
     /// The panic handler, or a way to it, is in the image, whoever uses it.
     pub(crate) handler: bool,
+    /// There is a guard which its message does not prove to be one: the panic handler does not use messages.
+    pub(crate) mute: bool,
 }
 
 /// Searches an image; `symbols` are sorted by address.
 pub(crate) fn search(bytes: &[u8], symbols: &[Symbol]) -> object::Result<Panics> {
-    let mut open: Vec<u64> = symbols.iter().filter(|symbol| symbol.panics()).map(|symbol| symbol.address).collect();
-    let mut found = Panics { functions: BTreeSet::new(), finished: false, handler: !open.is_empty() };
     let file = PeFile64::parse(bytes)?;
-    let Some(code) = file.section_by_name(".text") else { return Ok(found) };
-    let (start, code) = (code.address(), code.data()?);
+    let references = References::read(&file, symbols)?;
+    let says = |symbol: &Symbol| says(&file, &references, symbol, MESSAGE);
+    // Where nothing else panics, the compiler may have moved the message to where it is used.
+    let moved = symbols.iter().any(|symbol| (symbol.name == PANIC || symbol.name.contains(HANDLER)) && says(symbol));
+    let guards = || symbols.iter().filter(|symbol| symbol.name == GUARD);
+    let guard = guards().find(|symbol| moved || says(symbol)).map(|symbol| symbol.address);
 
-    let mut seen = BTreeSet::new();
-    while let Some(target) = open.pop() {
-        if !seen.insert(target) {
-            continue;
-        }
-        for at in references(start, code, target) {
-            // The function is the last symbol that does not begin after the reference.
-            let after = symbols.partition_point(|symbol| symbol.address <= at);
-            let Some(function) = symbols[..after].last() else { continue };
-            let name = function.readable();
-            if name.contains(FINISHED) {
-                found.finished = true;
-            } else if name.starts_with("core::") || name.starts_with("<core::") {
-                // The functions of `core` pass on what others have begun.
-                open.push(function.address);
-            } else {
-                found.functions.insert(name);
+    let mut found = Panics { mute: guard.is_none() && guards().next().is_some(), ..Panics::default() };
+    for symbol in symbols.iter().filter(|symbol| symbol.panics()) {
+        found.handler = true;
+        for from in references.to(symbol.address) {
+            match from {
+                _ if guard == Some(symbol.address) => found.finished = true,
+                From::Function(by) if symbols[by].panics() => {}
+                From::Function(by) => blame(&references, symbols, by, &mut found.functions),
+                From::Table => drop(found.functions.insert(format!("a table with {}", symbol.name))),
             }
         }
     }
     Ok(found)
 }
 
-/// Where code refers to an address, as x64 code does: by the distance from the reference's own end.
-fn references(start: u64, code: &[u8], target: u64) -> impl Iterator<Item = u64> {
-    code.windows(4).zip(start..).filter_map(move |(word, at)| {
-        let distance = i64::from(i32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-        (at.wrapping_add(4).wrapping_add_signed(distance) == target).then_some(at)
-    })
+/// Names who can panic: a function, or for one of `core` those that call it, if any do.
+fn blame(references: &References, symbols: &[Symbol], function: usize, functions: &mut BTreeSet<String>) {
+    let (mut open, mut seen) = (vec![function], BTreeSet::new());
+    while let Some(function) = open.pop() {
+        if !seen.insert(function) {
+            continue;
+        }
+        let symbol = &symbols[function];
+        let mut callers = Vec::new();
+        for from in references.to(symbol.address) {
+            match from {
+                From::Function(by) if by != function => callers.push(by),
+                From::Function(_) | From::Table => {}
+            }
+        }
+        if symbol.is_of_core() && !callers.is_empty() {
+            open.append(&mut callers);
+        } else {
+            functions.insert(symbol.name.clone());
+        }
+    }
+}
+
+/// Whether a function refers to a text.
+fn says(file: &PeFile64<'_>, references: &References, symbol: &Symbol, text: &[u8]) -> bool {
+    let at = |address: u64| {
+        let section = file.sections().find(|it| (it.address()..it.address() + it.size()).contains(&address))?;
+        section.data_range(address, text.len() as u64).ok().flatten()
+    };
+    references.by(symbol.address).any(|address| at(address) == Some(text))
 }

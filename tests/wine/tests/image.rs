@@ -37,11 +37,45 @@ fn a_driver_is_the_same_bytes_each_time() {
     assert!(first == std::fs::read(&image.sys).expect("the image is there"), "the images differ");
 }
 
+/// The examples pass: an async function has the compiler's guard, and nothing else in them panics.
+#[test]
+fn the_examples_are_sound() {
+    for package in ["first-driver", "tfo-probe"] {
+        let Some(image) = windows_rust(wine::build(package, &[])) else { return };
+        let report = wine::check(&image).expect("the image is sound");
+        assert!(report.panics_when_finished, "{package} has async functions: {report}");
+    }
+}
+
+#[test]
+fn the_guard_of_an_async_function_is_known() {
+    let Some(image) = windows_rust(wine::build("wine-fixture", &["guard"])) else { return };
+    let report = wine::check(&image).expect("the image is sound");
+    assert!(report.panics_when_finished, "{report}");
+}
+
+/// Without its message the guard could be any panic: compiler and linker fold functions that do the same.
+#[test]
+fn a_guard_without_its_message_does_not_pass() {
+    let Some(image) = windows_rust(wine::build("wine-fixture", &["guard", "bad-handler"])) else { return };
+    let faults = faults(&image);
+    assert!(faults.starts_with("some path panics, in wine_fixture::mistakes::guard::steps::{closure#0}\n"), "{faults}");
+    assert!(faults.ends_with("the panic handler does not use the message"), "{faults}");
+}
+
+/// Every kind of panic is found, with the guard of an async function beside it or not.
 #[test]
 fn a_panic_path_is_found() {
-    let Some(image) = windows_rust(wine::build("wine-fixture", &["bad-panic"])) else { return };
-    let faults = faults(&image);
-    assert_eq!(faults, "some path panics, in DriverEntry");
+    for (mistake, expected) in [
+        ("bad-panic", "some path panics, in DriverEntry"),
+        ("bad-division", "some path panics, in DriverEntry"),
+        ("bad-glue", "some path panics, in core::ptr::drop_in_place::<wine_fixture::mistakes::glue::Careless>"),
+    ] {
+        for features in [&[mistake][..], &["guard", mistake]] {
+            let Some(image) = windows_rust(wine::build("wine-fixture", features)) else { return };
+            assert_eq!(faults(&image), expected, "{features:?}");
+        }
+    }
 }
 
 #[test]

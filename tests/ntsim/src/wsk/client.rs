@@ -7,11 +7,12 @@ use super::request::{Irp, Outcome, Owner};
 use super::socket::Socket;
 use super::{BUILD_CONNECT_EX, Provider, lock, names, provider, rules};
 use crate::cpu;
+use crate::sched::{self, Mutex};
 use crate::verifier::{self, Call, require_irql};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wsk_sys::{
     AF_INET, AF_INET6, DISPATCH_LEVEL, IPPROTO_TCP, IRP, KIRQL, NT_SUCCESS, NTSTATUS, NotificationEvent, PEPROCESS,
@@ -172,7 +173,7 @@ impl Client {
             }
         }
         while self.leaving.load(Ordering::Acquire) > 0 {
-            std::thread::yield_now();
+            sched::pause();
         }
         let lists = lock(&self.state).lists.len();
         if lists > 0 {

@@ -8,8 +8,9 @@ use super::buffer::Data;
 use super::request::{Irp, Outcome, Request};
 use super::socket::{Phase, Socket, State};
 use super::transfer;
+use crate::sched::MutexGuard;
 use std::net::SocketAddr;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use wsk_sys::{
     NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ABORTED, STATUS_CONNECTION_ACTIVE, STATUS_INVALID_DEVICE_STATE,

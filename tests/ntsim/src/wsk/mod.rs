@@ -15,7 +15,8 @@
 //! | `request` | who owns a pending IRP: the provider or its cancel routine |
 //! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
 //! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
-//! | `host_sockets`, `host_names` | the network of live mode: the host's own sockets and name resolution |
+//! | `host_sockets`, `host_names` | the host's own sockets and name resolution as such a network |
+//! | `memory_sockets` | the network in memory |
 //! | `rules` | what the verifier reports from here |
 //!
 //! # How it runs
@@ -35,6 +36,7 @@ mod control;
 mod event;
 mod host_names;
 mod host_sockets;
+mod memory_sockets;
 mod names;
 mod registration;
 mod request;
@@ -49,10 +51,12 @@ pub use registration::{
 };
 pub use rules::WSK_RULES;
 
+use crate::network::Network;
+use crate::sched::{Mutex, MutexGuard};
 use crate::{cpu, verifier};
 use client::Client;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use transport::Transport;
 use wsk_sys::WSK_PROVIDER_CONNECTION_DISPATCH;
@@ -106,13 +110,18 @@ struct Provider {
 
 static PROVIDER: Mutex<Option<Arc<Provider>>> = Mutex::new(None);
 
-/// Starts the provider; the kernel calls this once its processors run.
-pub(crate) fn start(config: Config) {
+/// Starts the provider over a network in memory, or else over the host's sockets; the kernel calls this once its
+/// processors run.
+pub(crate) fn start(config: Config, network: Option<Network>) {
+    let transport: Box<dyn Transport> = match network {
+        Some(network) => Box::new(memory_sockets::MemorySockets::start(&network)),
+        None => Box::new(host_sockets::HostSockets),
+    };
     let delay = config.provider_delay;
     let provider = Arc::new(Provider {
         connection_table: table::connection_table(&config),
         config,
-        transport: Box::new(host_sockets::HostSockets),
+        transport,
         present: AtomicBool::new(delay.is_zero()),
         clients: Mutex::new(Vec::new()),
     });
@@ -143,7 +152,10 @@ pub(crate) fn unload_checks() {
 /// Ends the provider; the kernel calls this before its processors stop.
 pub(crate) fn shutdown() {
     unload_checks();
-    *lock(&PROVIDER) = None;
+    let provider = lock(&PROVIDER).take();
+    if let Some(provider) = provider {
+        provider.transport.stop();
+    }
 }
 
 /// The running provider. Without a running kernel there is none, and the call is an error of the test program.
@@ -151,7 +163,7 @@ fn provider(call: &'static str) -> Arc<Provider> {
     lock(&PROVIDER).clone().unwrap_or_else(|| panic!("{call}: no simulated kernel is running"))
 }
 
-/// Takes a lock of the provider. A panic ends the simulated kernel, so that poison means nothing more.
+/// Takes a lock of the provider.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }

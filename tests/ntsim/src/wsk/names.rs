@@ -6,8 +6,9 @@ use super::client::{Client, ClientCall, with_irp};
 use super::request::{Irp, Outcome, Owner};
 use super::transport::{AddressAnswer, AddressQuery, NameAnswer, NameQuery};
 use super::{lock, rules};
+use crate::sched::Mutex;
 use crate::verifier;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use wsk_sys::{
     ADDRINFOEXW, AF_INET, AF_INET6, AF_UNSPEC, GUID, IRP, NTSTATUS, PASSIVE_LEVEL, PEPROCESS, PETHREAD, PWSK_CLIENT,
     SOCKADDR, SOCKADDR_STORAGE, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_PENDING, UNICODE_STRING,

@@ -21,12 +21,13 @@ use super::transfer::{Direction, Lane};
 use super::transport::Endpoint;
 use super::{Config, lock, rules, table};
 use crate::cpu::{self, Readiness, Source};
+use crate::sched::{Mutex, MutexGuard};
 use crate::verifier;
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use wsk_sys::{
     IRP, NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS, WSK_SOCKET,

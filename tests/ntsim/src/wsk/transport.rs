@@ -1,6 +1,6 @@
 //! The seam below the engine: a network with non-blocking operations and readiness.
 //!
-//! Live mode puts the host's sockets below it; a network in memory fits the same way. A transport knows nothing of IRPs,
+//! There are two: the host's sockets and the network in memory. A transport knows nothing of IRPs,
 //! and the engine nothing of what a transport is made of. An operation that cannot finish now says `Poll::Pending`; the
 //! engine arms the endpoint, and is called back at DISPATCH_LEVEL on the socket's processor when trying again is worth
 //! it. A call too many is harmless. Errors are NTSTATUS values already.
@@ -21,6 +21,8 @@ pub(super) trait Transport: Send + Sync {
     fn resolve(&self, query: NameQuery, done: Done<Vec<NameAnswer>>);
     /// Resolves an address; `done` is called as that of [`resolve`](Self::resolve).
     fn name(&self, query: AddressQuery, done: Done<AddressAnswer>);
+    /// The kernel ends, and with it all that goes on.
+    fn stop(&self) {}
 }
 
 /// Takes the result of a lookup.

@@ -385,8 +385,7 @@ pub(crate) fn run_thread(body: impl FnOnce() + Send + 'static) {
 
 /// Lets others run, in a loop that waits for what they do: each call of the kernel is where the simulator may switch.
 pub(crate) fn pause() {
-    irql();
-    std::thread::yield_now();
+    ntsim::explore::NtsimPause();
 }
 
 /// Keeps the processor, or the thread, for good.

@@ -9,6 +9,7 @@ mod support;
 #[path = "../wsk_support/mod.rs"]
 mod wsk_support;
 
+mod explored;
 mod irps;
 mod levels;
 mod memory;
@@ -18,6 +19,7 @@ mod unload;
 mod wsk;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use ntsim::explore::Explore;
 use ntsim::wsk::{Config, WSK_RULES};
 use ntsim::{Builder, EXIT_CODE, Kernel, RULES, Rule};
 use std::collections::BTreeSet;
@@ -26,8 +28,19 @@ use std::time::Duration;
 
 /// Longest run of one driver.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Names the driver that a child process runs.
+/// Names the driver that a child process runs, and the mode: `mode/name`.
 const CHILD: &str = "NTSIM_MUTANT";
+/// Schedules that a mutant gets in explore mode.
+const SCHEDULES: u64 = 20;
+/// Points after which they count as endless.
+const STEPS: u64 = 100_000;
+
+/// How a driver runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Live,
+    Explore,
+}
 
 /// A driver that breaks a rule.
 struct Mutant {
@@ -66,17 +79,13 @@ macro_rules! mutants {
 pub(crate) use mutants;
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    [
-        levels::MUTANTS,
-        memory::MUTANTS,
-        objects::MUTANTS,
-        irps::MUTANTS,
-        requests::MUTANTS,
-        unload::MUTANTS,
-        wsk::MUTANTS,
-    ]
-    .into_iter()
-    .flatten()
+    in_both_modes().chain(explored::MUTANTS).chain(wsk::MUTANTS)
+}
+
+fn in_both_modes() -> impl Iterator<Item = &'static Mutant> {
+    [levels::MUTANTS, memory::MUTANTS, objects::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS]
+        .into_iter()
+        .flatten()
 }
 
 /// Every rule, the kernel's and the WSK provider's.
@@ -88,13 +97,19 @@ fn main() {
     if let Ok(name) = std::env::var(CHILD) {
         return run_child(&name);
     }
-    let mut trials: Vec<_> = all().map(|mutant| Trial::test(mutant.name, || check(mutant))).collect();
+    let live = in_both_modes().chain(wsk::MUTANTS).map(|mutant| (mutant, Mode::Live));
+    let explored = in_both_modes().chain(explored::MUTANTS).map(|mutant| (mutant, Mode::Explore));
+    let trial = |(mutant, mode): (&'static Mutant, Mode)| {
+        Trial::test(format!("{} {mode:?}", mutant.name), move || check(mutant, mode))
+    };
+    let mut trials: Vec<_> = live.chain(explored).map(trial).collect();
     trials.push(Trial::test("every_rule_has_a_mutant", every_rule_has_a_mutant));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
 /// In the child process: runs one driver. That it comes back says that no rule stopped it.
-fn run_child(name: &str) {
+fn run_child(child: &str) {
+    let (mode, name) = child.split_once('/').expect("the parent passes a mode and a name");
     let mutant = all().find(|mutant| mutant.name == name).expect("the parent passes a name of the table");
     // A driver that neither ends nor is stopped must not hold the tests up.
     std::thread::spawn(|| {
@@ -105,6 +120,15 @@ fn run_child(name: &str) {
         support::Event::new(0, false).set();
         return;
     }
+    let run = || run(mutant);
+    if mode == "Live" {
+        run();
+    } else {
+        Explore::new(name).schedules(SCHEDULES).step_limit(STEPS).run(run);
+    }
+}
+
+fn run(mutant: &Mutant) {
     let wsk = Config { deregister_patience: Duration::from_millis(200), ..Config::default() };
     let kernel = (mutant.builder)(Kernel::builder().processors(2).wsk(wsk)).start();
     (mutant.run)(&kernel);
@@ -112,9 +136,12 @@ fn run_child(name: &str) {
 }
 
 /// Runs a driver in a child process and looks at its end.
-fn check(mutant: &Mutant) -> Result<(), Failed> {
+fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let child = Command::new(program).env(CHILD, mutant.name).output().map_err(|error| error.to_string())?;
+    let child = Command::new(program)
+        .env(CHILD, format!("{mode:?}/{}", mutant.name))
+        .output()
+        .map_err(|error| error.to_string())?;
     let report = String::from_utf8_lossy(&child.stderr);
     let expect = |condition: bool, what: &str| {
         if condition { Ok(()) } else { Err(Failed::from(format!("{what}; {}; its output:\n{report}", child.status))) }

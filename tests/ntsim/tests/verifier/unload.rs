@@ -6,7 +6,7 @@ use crate::support::*;
 use ntsim::Kernel;
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use wsk_sys::*;
 
@@ -163,7 +163,7 @@ unsafe impl Send for Made {}
 // SAFETY: as above.
 unsafe impl Sync for Made {}
 
-static MADE: OnceLock<Made> = OnceLock::new();
+static MADE: Mutex<Option<Made>> = Mutex::new(None);
 
 unsafe fn use_everything(driver: *mut DRIVER_OBJECT) {
     // SAFETY: the driver object is live.
@@ -175,7 +175,7 @@ unsafe fn use_everything(driver: *mut DRIVER_OBJECT) {
         timer.set(-MILLISECOND, 1, Some(Dpc::new(|_, _, _| ())));
         let work_item = IoAllocateWorkItem(device);
         IoQueueWorkItem(work_item, free_itself, DelayedWorkQueue, work_item.cast());
-        assert!(MADE.set(Made { thread, timer, work_item, stop }).is_ok());
+        assert!(MADE.lock().unwrap().replace(Made { thread, timer, work_item, stop }).is_none());
     }
 }
 
@@ -185,7 +185,7 @@ unsafe extern "system" fn free_itself(_: *mut DEVICE_OBJECT, context: *mut c_voi
 }
 
 unsafe fn give_everything_back(driver: *mut DRIVER_OBJECT) {
-    let made = MADE.get().expect("the entry has run");
+    let made = MADE.lock().unwrap().take().expect("the entry has run");
     assert!(!made.work_item.is_null());
     made.stop.set();
     join(made.thread);

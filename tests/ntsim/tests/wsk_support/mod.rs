@@ -1,10 +1,15 @@
 //! What the tests of the WSK provider share: a C-style driver's way to call it, from a host thread that the kernel takes
 //! for a system thread at PASSIVE_LEVEL.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test binary uses its part")]
 
-use ntsim::Kernel;
+mod memory;
+mod net;
+
+pub(crate) use net::{BlackHole, Listener, Net, Stream, over_both_networks};
+
 use ntsim::wsk::Config;
+use ntsim::{Builder, Kernel};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::io::Write;
@@ -26,12 +31,19 @@ pub(crate) struct Running {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Starts a kernel with two processors.
+impl Running {
+    /// Starts a kernel with two processors.
+    fn start(config: Config, builder: Builder) -> Running {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap();
+        panics_are_final();
+        Running { _kernel: builder.processors(2).os_build(config.os_build).wsk(config).start(), _turn: turn }
+    }
+}
+
+/// Starts a kernel over the host's sockets.
 pub(crate) fn kernel(config: Config) -> Running {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap();
-    panics_are_final();
-    Running { _kernel: Kernel::builder().processors(2).os_build(config.os_build).wsk(config).start(), _turn: turn }
+    Net::host().kernel(config)
 }
 
 /// Makes a panic the end of the process: a failed test has left requests and sockets open, and a kernel that never ends

@@ -1,0 +1,376 @@
+//! Explore mode: it finds what it should, ends when it should, and repeats what it found. Bodies that fail run in a child
+//! process, since a failure ends the process.
+
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use ntsim::explore::{Explore, REPLAY, Report, Strategy};
+use ntsim::{Kernel, spawn_host};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use support::*;
+use wsk_sys::*;
+
+/// The environment variable that makes this program a child that runs one of [`FAILING`].
+const CHILD: &str = "EXPLORE_CHILD";
+
+const EXHAUSTIVE: Strategy = Strategy::Exhaustive { preemptions: None };
+
+fn main() {
+    if let Ok(child) = std::env::var(CHILD) {
+        let (name, strategy) = child.split_once('/').unwrap();
+        let (_, body, _) = FAILING.iter().find(|(known, ..)| *known == name).unwrap();
+        let strategy = STRATEGIES.iter().find(|known| format!("{known:?}") == strategy).unwrap();
+        let report = Explore::new(name).strategy(*strategy).schedules(20_000).run(body);
+        println!("{report:?}");
+        return;
+    }
+    let mut trials = vec![
+        trial("all orders of two threads are counted", all_orders_of_two_threads_are_counted),
+        trial("a bound leaves out preemptions", a_bound_leaves_out_preemptions),
+        trial("a lock makes an update whole", a_lock_makes_an_update_whole),
+        trial("code at dispatch level has its processor alone", code_at_dispatch_level_has_its_processor_alone),
+        trial("time is virtual", time_is_virtual),
+        trial("a quiet part has one order", a_quiet_part_has_one_order),
+        trial("up to 64 processors", up_to_64_processors),
+        trial("drivers load and unload", drivers_load_and_unload),
+        trial("the same seed is the same exploration", the_same_seed_is_the_same_exploration),
+    ];
+    for (name, _, found) in FAILING {
+        for strategy in STRATEGIES {
+            let test = move || is_found_and_replayed(name, *strategy, found);
+            trials.push(trial(&format!("{name} is found: {strategy:?}"), test));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    let run = move || {
+        test();
+        Ok::<(), Failed>(())
+    };
+    Trial::test(name, run)
+}
+
+fn kernel() -> Kernel {
+    Kernel::builder().processors(2).start()
+}
+
+/// A counter that loses updates: between the read and the write there is a point.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicU32>);
+
+impl Counter {
+    fn add(&self, between: impl FnOnce()) {
+        let before = self.0.load(Ordering::Relaxed);
+        between();
+        self.0.store(before + 1, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn point() {
+    ntsim::explore::NtsimPoint();
+}
+
+/// Two threads with so many points each.
+fn two_threads(points: usize) {
+    let _kernel = kernel();
+    let thread = spawn_host("other", move || (0..points).for_each(|_| point()));
+    (0..points).for_each(|_| point());
+    thread.join();
+}
+
+fn all_orders_of_two_threads_are_counted() {
+    let count = |points| {
+        let run = Explore::new("orders").strategy(EXHAUSTIVE).schedules(1_000_000);
+        let report = run.run(|| {
+            let _kernel = ntsim::explore::quiet(kernel);
+            let thread = spawn_host("other", move || (0..points).for_each(|_| point()));
+            (0..points).for_each(|_| point());
+            ntsim::explore::quiet(|| thread.join());
+        });
+        assert!(report.complete);
+        report.schedules
+    };
+    // Each thread is cut into one part more than it has points; the last part of the first is quiet, and so is what follows
+    // it. Orders of n parts of one with m of the other, as far as the first has not ended.
+    let counts: Vec<_> = (0..4).map(count).collect();
+    assert!(counts.is_sorted_by(|a, b| a < b), "{counts:?}");
+    assert_eq!(counts, (0..4).map(count).collect::<Vec<_>>(), "the tree is the same each time");
+}
+
+fn a_bound_leaves_out_preemptions() {
+    let count = |preemptions| {
+        let report = Explore::new("bound")
+            .strategy(Strategy::Exhaustive { preemptions })
+            .schedules(1_000_000)
+            .run(|| two_threads(3));
+        assert!(report.complete);
+        report.schedules
+    };
+    let [none, one, all] = [Some(0), Some(1), None].map(count);
+    assert!(none < one && one < all, "{none}, {one}, {all}");
+}
+
+fn a_lock_makes_an_update_whole() {
+    let report = Explore::new("lock").strategy(EXHAUSTIVE).schedules(1_000_000).run(|| {
+        let kernel = ntsim::explore::quiet(kernel);
+        let (lock, counter) = (Lock::new(), Counter::default());
+        let update = move |counter: &Counter| {
+            let irql = lock.acquire();
+            counter.add(point);
+            lock.release(irql);
+        };
+        let other = counter.clone();
+        let thread = spawn_host("other", move || update(&other));
+        update(&counter);
+        ntsim::explore::quiet(|| {
+            thread.join();
+            assert_eq!(counter.value(), 2);
+            kernel.shutdown();
+        });
+    });
+    assert!(report.complete && report.schedules > 10, "{report:?}");
+}
+
+fn code_at_dispatch_level_has_its_processor_alone() {
+    let report = Explore::new("alone").strategy(EXHAUSTIVE).schedules(1_000_000).run(|| {
+        let kernel = ntsim::explore::quiet(|| Kernel::builder().processors(1).start());
+        let counter = Counter::default();
+        let update = |counter: &Counter| {
+            let irql = raise(DISPATCH_LEVEL);
+            counter.add(point);
+            lower(irql);
+        };
+        let other = counter.clone();
+        let thread = spawn_host("other", move || update(&other));
+        update(&counter);
+        ntsim::explore::quiet(|| {
+            thread.join();
+            assert_eq!(counter.value(), 2, "one processor, no lock: DISPATCH_LEVEL is enough");
+            kernel.shutdown();
+        });
+    });
+    assert!(report.complete && report.schedules > 1, "{report:?}");
+}
+
+fn time_is_virtual() {
+    let started = std::time::Instant::now();
+    Explore::new("time").schedules(10).run(|| {
+        let _kernel = kernel();
+        let event = Event::new(NotificationEvent, false);
+        assert_eq!(event.wait(-3600 * SECOND), STATUS_TIMEOUT);
+        let timer = Timer::new(NotificationTimer);
+        timer.set(-7200 * SECOND, 0, None);
+        assert_eq!(timer.wait(-7300 * SECOND), STATUS_SUCCESS);
+    });
+    assert!(started.elapsed().as_secs() < 3600);
+}
+
+fn a_quiet_part_has_one_order() {
+    let report = Explore::new("quiet").strategy(EXHAUSTIVE).run(|| ntsim::explore::quiet(|| two_threads(5)));
+    assert_eq!((report.schedules, report.complete), (1, true));
+}
+
+fn up_to_64_processors() {
+    for processors in [1, 2, 4, 64] {
+        Explore::new("processors").schedules(20).run(|| {
+            let _kernel = Kernel::builder().processors(processors).start();
+            let counter = Arc::new(AtomicU32::new(0));
+            let dpcs: Vec<_> = (0..processors)
+                .map(|processor| {
+                    let counter = counter.clone();
+                    let run = move |_, _, _| {
+                        assert_eq!(processor as u32, support::processor());
+                        counter.fetch_add(1, Ordering::Relaxed);
+                    };
+                    Dpc::new(run).bound_to(processor as u8)
+                })
+                .collect();
+            for dpc in dpcs {
+                assert!(dpc.insert(0, 0));
+            }
+            // SAFETY: at PASSIVE_LEVEL.
+            unsafe { KeFlushQueuedDpcs() };
+            assert_eq!(counter.load(Ordering::Relaxed), processors as u32);
+        });
+    }
+}
+
+fn drivers_load_and_unload() {
+    for strategy in STRATEGIES {
+        let report = Explore::new("load").strategy(*strategy).schedules(200).run(|| {
+            let kernel = kernel();
+            let driver = closure_driver(&kernel);
+            driver.unload();
+            kernel.shutdown();
+        });
+        assert!(report.schedules > 0, "{report:?}");
+    }
+}
+
+/// A driver that makes a thread, lets it set an event, and joins it at unload.
+fn closure_driver(kernel: &Kernel) -> ntsim::Driver {
+    unsafe extern "system" fn thread(event: *mut std::ffi::c_void) {
+        // SAFETY: the context is an initialized event.
+        unsafe { KeSetEvent(event.cast(), 0, FALSE) };
+    }
+    unsafe extern "system" fn unload(_: *mut DRIVER_OBJECT) {}
+    unsafe extern "system" fn entry(driver: *mut DRIVER_OBJECT, _: *const UNICODE_STRING) -> NTSTATUS {
+        let event = Event::new(NotificationEvent, false);
+        let (mut handle, mut object) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: plain calls with what they ask for; the event is never freed.
+        unsafe {
+            (*driver).DriverUnload = Some(unload);
+            let null = std::ptr::null_mut;
+            assert_eq!(PsCreateSystemThread(&mut handle, 0, null(), null(), null(), thread, event.0.cast()), 0);
+            assert_eq!(ObReferenceObjectByHandle(handle, 0, null(), KernelMode, &mut object, null()), 0);
+            ZwClose(handle);
+            assert_eq!(event.wait(PATIENCE), STATUS_SUCCESS);
+            assert_eq!(wait(object, PATIENCE), STATUS_SUCCESS);
+            ObfDereferenceObject(object);
+        }
+        STATUS_SUCCESS
+    }
+    kernel.load("threads", entry).unwrap()
+}
+
+fn the_same_seed_is_the_same_exploration() {
+    for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }] {
+        let explore = |seed| Explore::new("seed").strategy(strategy).seed(seed).schedules(50).run(|| two_threads(10));
+        let [first, second, other] = [1, 1, 2].map(explore);
+        assert_eq!(first, second, "one seed, one exploration");
+        assert_ne!(first.digest, other.digest, "another seed, another");
+        assert_eq!(replay(&first), first.digest);
+    }
+}
+
+/// The digest of the last schedule of an exploration, repeated.
+fn replay(report: &Report) -> u64 {
+    let picks = report.last.clone();
+    Explore::replay(&picks, || two_threads(10)).digest
+}
+
+/// Two threads update a counter with no lock.
+fn lost_update() {
+    let _kernel = kernel();
+    let counter = Counter::default();
+    let other = counter.clone();
+    let thread = spawn_host("other", move || other.add(point));
+    counter.add(point);
+    thread.join();
+    assert_eq!(counter.value(), 2, "an update is lost");
+}
+
+/// One thread checks a flag and then waits; the other sets the flag and signals in between.
+fn lost_wake() {
+    let _kernel = kernel();
+    let (event, flag) = (Event::new(NotificationEvent, false), Arc::new(AtomicU32::new(0)));
+    let other = flag.clone();
+    let thread = spawn_host("other", move || {
+        other.store(1, Ordering::Relaxed);
+        event.set();
+    });
+    if flag.load(Ordering::Relaxed) == 0 {
+        event.clear();
+        // SAFETY: initialized.
+        unsafe { KeWaitForSingleObject(event.0.cast(), Executive, KernelMode, FALSE, std::ptr::null()) };
+    }
+    thread.join();
+}
+
+/// Two threads take two locks in opposite orders, with two processors.
+fn opposite_locks() {
+    let _kernel = kernel();
+    let (first, second) = (Lock::new(), Lock::new());
+    let both = |one: Lock, two: Lock| {
+        let irql = one.acquire();
+        two.acquire_at_dpc();
+        two.release_from_dpc();
+        one.release(irql);
+    };
+    let thread = spawn_host("other", move || both(second, first));
+    both(first, second);
+    thread.join();
+}
+
+/// A timer's DPC frees what a thread still uses, if time passes soon enough.
+fn timer_against_thread() {
+    let _kernel = kernel();
+    let used = Arc::new(AtomicU32::new(0));
+    let dpc = {
+        let used = used.clone();
+        Dpc::new(move |_, _, _| assert_eq!(used.load(Ordering::Relaxed), 0, "the timer is earlier than thought"))
+    };
+    let timer = Timer::new(NotificationTimer);
+    used.store(1, Ordering::Relaxed);
+    timer.set(-MILLISECOND, 0, Some(dpc));
+    (0..10).for_each(|_| point());
+    used.store(0, Ordering::Relaxed);
+    assert_eq!(timer.wait(PATIENCE), STATUS_SUCCESS);
+    // SAFETY: at PASSIVE_LEVEL.
+    unsafe { KeFlushQueuedDpcs() };
+}
+
+/// Two threads wait for each other by looking.
+fn endless() {
+    let _kernel = kernel();
+    loop {
+        ntsim::explore::NtsimPause();
+    }
+}
+
+const STRATEGIES: &[Strategy] =
+    &[Strategy::Exhaustive { preemptions: Some(2) }, Strategy::Pct { depth: 3 }, Strategy::Random];
+
+/// Bodies that fail in some schedules, and a part of the report.
+const FAILING: &[(&str, fn(), &str)] = &[
+    ("lost update", lost_update, "*** PANIC in body"),
+    ("lost wake", lost_wake, "LostWakeUp"),
+    ("opposite locks", opposite_locks, "LostWakeUp"),
+    ("timer against thread", timer_against_thread, "*** PANIC in"),
+    ("endless", endless, "Livelock"),
+];
+
+fn child(name: &str, strategy: Strategy, replay: Option<&str>) -> (Output, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(CHILD, format!("{name}/{strategy:?}")).env_remove(REPLAY);
+    if let Some(replay) = replay {
+        command.env(REPLAY, replay);
+    }
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, errors)
+}
+
+/// A line of a report, from after its label.
+fn line<'a>(report: &'a str, label: &str) -> &'a str {
+    let line = report.lines().find_map(|line| line.trim_start().strip_prefix(label));
+    line.unwrap_or_else(|| panic!("no `{label}` in: {report}")).trim()
+}
+
+fn is_found_and_replayed(name: &str, strategy: Strategy, found: &str) {
+    let (output, report) = child(name, strategy, None);
+    if name == "timer against thread" && matches!(strategy, Strategy::Exhaustive { .. }) {
+        // It needs time to pass early, which this strategy does only when asked.
+        assert!(output.status.success(), "{report}");
+        return;
+    }
+    assert!(report.contains(found), "{name}: {:?}\n{report}", output.status);
+    let code = if found.contains("PANIC") { 101 } else { ntsim::EXIT_CODE };
+    assert_eq!(output.status.code(), Some(code), "{report}");
+    let schedule = line(&report, &format!("replay:   {REPLAY}=")).trim_matches('\'');
+    // Twice, and the very same events each time.
+    for _ in 0..2 {
+        let (output, again) = child(name, strategy, Some(schedule));
+        assert_eq!(output.status.code(), Some(code), "{again}");
+        assert!(again.contains(found), "{again}");
+        assert_eq!(line(&again, "digest:"), line(&report, "digest:"), "{again}");
+    }
+}
