@@ -133,7 +133,6 @@ impl Environment {
             "wine",
             &[
                 "addresses",
-                "affinity",
                 "cancel",
                 "characteristics",
                 "completion_routine_ex",
@@ -146,6 +145,7 @@ impl Environment {
                 "mdl_mapping",
                 "options",
                 "partial_mdl",
+                "processor_groups",
                 "rundown",
                 "socket_connect",
                 "udp",

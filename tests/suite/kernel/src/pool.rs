@@ -65,7 +65,7 @@ pub(crate) mod cases {
     #[test]
     fn more_than_there_is_gives_null() {
         // SAFETY: no conditions but the level.
-        expect!(unsafe { ExAllocatePoolWithTag(NonPagedPool, 1 << 44, TAG) }.is_null());
+        expect!(unsafe { ExAllocatePoolWithTag(NonPagedPool, 1 << 50, TAG) }.is_null());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) mod cases {
         expect_eq!(unsafe { KeQueryActiveProcessorCountEx(1000) }, 0);
     }
 
-    #[test]
+    #[test(needs = processor_groups)]
     fn each_index_has_a_number() {
         for index in 0..count() {
             let mut number = PROCESSOR_NUMBER { Group: 77, Number: 77, Reserved: 77 };
@@ -60,7 +60,7 @@ pub(crate) mod cases {
         expect!((0..1000).all(|_| unsafe { KeGetCurrentProcessorNumberEx(null_mut()) } == here));
     }
 
-    #[test(needs = affinity)]
+    #[test(needs = processor_groups)]
     fn a_thread_runs_where_it_is_bound() {
         for index in (0..count()).chain([0]) {
             let mut number = PROCESSOR_NUMBER::default();
@@ -79,7 +79,7 @@ pub(crate) mod cases {
         }
     }
 
-    #[test(needs = affinity)]
+    #[test(needs = processor_groups)]
     fn bindings_nest() {
         let bound = GROUP_AFFINITY { Mask: 1, ..GROUP_AFFINITY::default() };
         let (mut outer, mut inner) = (GROUP_AFFINITY::default(), GROUP_AFFINITY::default());

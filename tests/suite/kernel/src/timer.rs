@@ -32,8 +32,20 @@ pub(crate) mod cases {
         for timeout in [PATIENCE, 0, 0] {
             expect_eq!(timer.wait(timeout), NtStatus::SUCCESS);
         }
-        expect!(!timer.cancel(), "it has expired");
+        Ok(())
+    }
+
+    #[test(xfail(wine = "one that has expired counts as set, and a cancel resets it"))]
+    fn one_that_has_expired_is_not_set() -> Outcome {
+        let timer = Timer::new(NotificationTimer)?;
+        timer.set(MS);
+        expect_eq!(timer.wait(PATIENCE), NtStatus::SUCCESS);
+        expect!(!timer.cancel());
         expect_eq!(timer.wait(0), NtStatus::SUCCESS, "a cancel does not reset it");
+        expect!(!timer.set(MS));
+        expect_eq!(timer.wait(PATIENCE), NtStatus::SUCCESS);
+        expect!(!timer.set(NEVER));
+        expect!(timer.cancel());
         Ok(())
     }
 
@@ -84,11 +96,11 @@ pub(crate) mod cases {
         let timer = Timer::new(NotificationTimer)?;
         expect!(!timer.set(MS));
         expect_eq!(timer.wait(PATIENCE), NtStatus::SUCCESS);
-        expect!(!timer.set(NEVER), "it had expired");
+        timer.set(NEVER);
         expect_eq!(timer.wait(0), NtStatus::TIMEOUT, "it is not signalled any more");
         expect!(timer.set(10 * MS), "it was set");
         expect_eq!(timer.wait(PATIENCE), NtStatus::SUCCESS, "the later set holds");
-        expect!(!timer.set(10 * MS));
+        timer.set(10 * MS);
         expect!(timer.set(NEVER));
         expect_eq!(timer.wait(60 * MS), NtStatus::TIMEOUT, "the later set holds");
         expect!(timer.cancel());
@@ -200,7 +212,6 @@ pub(crate) mod cases {
         expect!(timer.set(5 * MS), "it was set");
         expect_eq!(timer.wait(PATIENCE), NtStatus::SUCCESS);
         expect_eq!(timer.wait(50 * MS), NtStatus::TIMEOUT);
-        expect!(!timer.cancel());
         Ok(())
     }
 
