@@ -145,6 +145,7 @@ impl Environment {
                 "mdl_mapping",
                 "options",
                 "partial_mdl",
+                "pool2",
                 "processor_groups",
                 "rundown",
                 "socket_connect",

@@ -6,7 +6,7 @@ use kunit::prelude::*;
 pub(crate) mod cases {
     use super::*;
     use crate::support::object::{Dpc, Event, Thread};
-    use crate::support::{Log, MS, PATIENCE, now, raise, until};
+    use crate::support::{Log, MS, PATIENCE, now, raise, sleep, until};
     use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use wsk_sys::*;
 
@@ -201,7 +201,7 @@ pub(crate) mod cases {
 
     #[test]
     fn threads_that_wake_each_other_lose_nothing() -> Outcome {
-        const ROUNDS: usize = 300;
+        const ROUNDS: usize = 2000;
         let (there, back) = (Event::synchronization()?, Event::synchronization()?);
         let turns = AtomicUsize::new(0);
         let other = Thread::start(|| {
@@ -225,17 +225,33 @@ pub(crate) mod cases {
 
     #[test]
     fn a_waiter_may_free_it_once_it_is_woken() -> Outcome {
-        for _ in 0..100 {
-            let event = Event::synchronization()?;
-            let address = event.get() as usize;
-            // SAFETY: the event lives until its waiter has seen it set.
-            let setter = Thread::start(move || unsafe {
-                KeSetEvent(address as *mut KEVENT, 0, FALSE);
-            })?;
-            event.comes()?;
-            drop(event);
-            setter.ends()?;
+        const ROUNDS: usize = 2000;
+        const END: usize = 1;
+        let place = AtomicUsize::new(0);
+        let setter = Thread::start(|| {
+            loop {
+                match place.swap(0, SeqCst) {
+                    0 => {
+                        sleep(-1);
+                    }
+                    END => return,
+                    // SAFETY: the event lives until its waiter is woken.
+                    event => unsafe {
+                        KeSetEvent(event as *mut KEVENT, 0, FALSE);
+                    },
+                }
+            }
+        })?;
+        for round in 0..ROUNDS {
+            let event = Event::new(if round % 2 == 0 { SynchronizationEvent } else { NotificationEvent }, false)?;
+            place.store(event.get() as usize, SeqCst);
+            if event.comes().is_err() {
+                fail!("not woken in round {round}");
+                break;
+            }
         }
+        place.store(END, SeqCst);
+        setter.ends()?;
         Ok(())
     }
 }

@@ -83,7 +83,7 @@ pub(crate) mod cases {
         Ok(())
     }
 
-    #[test]
+    #[test(needs = pool2)]
     fn the_newer_routine_gives_zeros() -> Outcome {
         let name = Name::new("ExAllocatePool2");
         // SAFETY: the name is valid; the routine is of that type.

@@ -92,6 +92,16 @@ pub(crate) mod cases {
     }
 
     #[test]
+    fn a_waiter_may_free_it_once_it_has_expired() -> Outcome {
+        for _ in 0..30 {
+            let timer = Timer::new(SynchronizationTimer)?;
+            timer.set(MS);
+            expect_eq!(timer.wait(PATIENCE), NtStatus::SUCCESS);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_set_resets_and_replaces() -> Outcome {
         let timer = Timer::new(NotificationTimer)?;
         expect!(!timer.set(MS));
