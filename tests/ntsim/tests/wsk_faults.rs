@@ -212,7 +212,8 @@ fn calls_that_succeed_inside_may_return_that(net: &Net) {
     let send = socket.send(&Buf::new(b"data"));
     assert_eq!((send.returned, send.wait()), (STATUS_SUCCESS, (STATUS_SUCCESS, 4)));
     peer.read_exact(&mut [0; 4]).unwrap();
-    let receive = socket.receive(&Buf::room(4), 0);
+    let room = Buf::room(4);
+    let receive = socket.receive(&room, 0);
     assert_eq!(receive.returned, STATUS_PENDING, "it has not succeeded yet");
     let close = socket.start_close();
     assert_eq!((close.wait(), receive.status()), ((STATUS_SUCCESS, 0), STATUS_CANCELLED));
