@@ -8,7 +8,7 @@ use crate::driver::Slot;
 use crate::explore::engine;
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
-use crate::{clock, dpc, poll, rules, wait};
+use crate::{clock, dpc, fault, poll, rules, wait};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -70,11 +70,13 @@ pub(crate) fn clear(processor: &Processor) {
 /// Expires what is due, at DISPATCH_LEVEL on the processor.
 pub(crate) fn expire(processor: &Processor) {
     let now = clock::now();
-    // What becomes due while this runs waits for the next visit, so that a short period cannot hold the processor.
+    // What becomes due while this runs waits for the next visit, so that a short period cannot hold the processor, nor a call
+    // that asks for the next one where time stands still.
+    let asked_before = processor.timers.lock().next_call;
     loop {
         let mut table = processor.timers.lock();
-        let Some((due, _)) = table.calls.keys().next().copied() else { break };
-        if due > now {
+        let Some((due, order)) = table.calls.keys().next().copied() else { break };
+        if due > now || order >= asked_before {
             break;
         }
         let (_, call) = table.calls.pop_first().expect("the table has a first call");
@@ -205,7 +207,7 @@ pub(crate) unsafe extern "system" fn KeSetTimerEx(
     Dpc: *mut KDPC,
 ) -> BOOLEAN {
     let _call = require_irql("KeSetTimerEx", DISPATCH_LEVEL);
-    let due = clock::due(DueTime);
+    let due = fault::due(clock::due(DueTime));
     let processor = cpu::processor();
     let shard = wait::shard(Timer as usize);
     // SAFETY: the caller's promise; the timer's fields change under the lock of its object.
