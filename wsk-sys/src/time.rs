@@ -9,9 +9,9 @@
 pub struct KSYSTEM_TIME {
     /// Low part.
     pub LowPart: u32,
-    /// High part, written before the low one changes.
+    /// High part, written last and read first.
     pub High1Time: i32,
-    /// High part, written after it: while they differ, the reader tries again.
+    /// High part, written first and read last: while the two differ, the reader tries again.
     pub High2Time: i32,
 }
 layout!(KSYSTEM_TIME, 12 / 4, LowPart @ 0, High1Time @ 4, High2Time @ 8);
@@ -25,26 +25,52 @@ pub type PFN_KE_QUERY_SYSTEM_TIME_PRECISE = unsafe extern "system" fn(CurrentTim
 #[cfg(all(windows, not(feature = "sim")))]
 mod inline {
     use super::KSYSTEM_TIME;
+    use core::sync::atomic::{Ordering, fence};
 
     /// Address of the page (`KI_USER_SHARED_DATA`), the same on x64 and ARM64.
     const SHARED: usize = 0xFFFF_F780_0000_0000;
     const INTERRUPT_TIME: usize = SHARED + 0x8;
     const SYSTEM_TIME: usize = SHARED + 0x14;
 
+    /// Loads a word that the system writes to at any moment. By a plain load and no other instruction: where there is no
+    /// such page (Wine), the kernel does the load in its place, and knows only those.
+    ///
+    /// # Safety
+    /// `word` is in the page, and aligned.
+    #[inline(always)]
+    unsafe fn load(word: *const u32) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let value: u32;
+            // SAFETY: the caller's promise.
+            unsafe {
+                core::arch::asm!("mov {:e}, [{}]", out(reg) value, in(reg) word, options(nostack, preserves_flags));
+            }
+            value
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: the caller's promise.
+        unsafe {
+            word.read_volatile()
+        }
+    }
+
     /// A time of the shared page.
     #[inline(always)]
     fn read(address: usize) -> i64 {
         let time = core::ptr::with_exposed_provenance::<KSYSTEM_TIME>(address);
         loop {
-            // SAFETY: the page is mapped as long as the system runs; its fields are aligned, and volatile because the
-            // system writes to them at any moment.
+            // SAFETY: the page is mapped as long as the system runs; its fields are aligned. The fences keep the order of the
+            // reads on ARM64; x64 keeps it anyway.
             let (high, low, check) = unsafe {
-                let high = (&raw const (*time).High1Time).read_volatile();
-                let low = (&raw const (*time).LowPart).read_volatile();
-                (high, low, (&raw const (*time).High2Time).read_volatile())
+                let high = load((&raw const (*time).High1Time).cast());
+                fence(Ordering::Acquire);
+                let low = load(&raw const (*time).LowPart);
+                fence(Ordering::Acquire);
+                (high, low, load((&raw const (*time).High2Time).cast()))
             };
             if high == check {
-                return i64::from(high) << 32 | i64::from(low);
+                return (u64::from(high) << 32 | u64::from(low)) as i64;
             }
             core::hint::spin_loop();
         }

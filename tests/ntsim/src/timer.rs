@@ -111,8 +111,10 @@ fn expire_timer(processor: &Processor, due: u64, timer: *mut KTIMER, driver: Slo
             (*timer).DueTime = next;
             processor.timers.lock().timers.insert((next, timer as usize), driver);
         }
+        // Before the signal: who waits for the timer may free it then.
+        let dpc = (*timer).Dpc;
         wait::signal(&mut shard, &raw mut (*timer).Header);
-        (*timer).Dpc
+        dpc
     };
     drop(shard);
     if !dpc.is_null() {

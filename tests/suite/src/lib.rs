@@ -9,6 +9,7 @@
 #![no_std]
 
 mod below;
+mod debug;
 mod device;
 mod driver;
 mod exec;
@@ -34,4 +35,5 @@ kunit::driver!(
     wsk::cases,
     device::cases,
     driver::cases,
+    debug::cases,
 );
