@@ -96,6 +96,8 @@ levels! {
     KeFlushQueuedDpcs at PASSIVE_LEVEL => KeFlushQueuedDpcs();
     KeInitializeTimerEx at DISPATCH_LEVEL => KeInitializeTimerEx(null_mut(), NotificationTimer);
     KeLeaveCriticalRegion at APC_LEVEL => KeLeaveCriticalRegion();
+    KeReadStateEvent at DISPATCH_LEVEL => KeReadStateEvent(null_mut());
+    KeResetEvent at DISPATCH_LEVEL => KeResetEvent(null_mut());
     KeRevertToUserGroupAffinityThread at APC_LEVEL => KeRevertToUserGroupAffinityThread(null());
     KeSetEvent at DISPATCH_LEVEL => KeSetEvent(null_mut(), 0, FALSE);
     KeSetSystemGroupAffinityThread at APC_LEVEL => KeSetSystemGroupAffinityThread(null(), null_mut());
