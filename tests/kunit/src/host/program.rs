@@ -1,8 +1,9 @@
 //! A test program out of a test driver: [`Host`].
 
 use super::ktap::{Report, Status};
-use super::{Listed, Ntsim, Request, cli, ntsim as child, run_listed};
+use super::{Explored, Listed, Ntsim, Request, Runner, cli, ntsim as child, run_listed};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use ntsim::explore::Strategy;
 use std::boxed::Box;
 use std::format;
 use std::process::ExitCode;
@@ -31,12 +32,20 @@ pub struct Host {
     beside: Vec<(&'static str, PDRIVER_INITIALIZE)>,
     parameters: Vec<(&'static str, Parameter)>,
     filters: Vec<&'static str>,
+    explored: Option<(Strategy, u64)>,
 }
 
 impl Host {
     /// A test program for the driver with this entry.
     pub fn new(entry: PDRIVER_INITIALIZE) -> Host {
-        Host { entry, kernel: ntsim::Kernel::builder, beside: Vec::new(), parameters: Vec::new(), filters: Vec::new() }
+        Host {
+            entry,
+            kernel: ntsim::Kernel::builder,
+            beside: Vec::new(),
+            parameters: Vec::new(),
+            filters: Vec::new(),
+            explored: None,
+        }
     }
 
     /// The kernel that cases run in; by default one with two processors.
@@ -54,6 +63,11 @@ impl Host {
     pub fn parameter(mut self, name: &'static str, value: impl Fn() -> String + Send + Sync + 'static) -> Host {
         self.parameters.push((name, Box::new(value)));
         self
+    }
+
+    /// Runs every case once per schedule in explore mode, instead of live: the strategy, and how many schedules at most.
+    pub fn explore(self, strategy: Strategy, schedules: u64) -> Host {
+        Host { explored: Some((strategy, schedules)), ..self }
     }
 
     /// Cases that the filter does not take are ignored, as cargo calls it, unless they are asked for.
@@ -80,7 +94,7 @@ impl Host {
         let mut arguments = std::env::args().peekable();
         let program = arguments.next().unwrap_or_default();
         if arguments.next_if(|argument| argument == COMMAND).is_some() {
-            return cli::main(&mut Ntsim, &request, [program].into_iter().chain(arguments));
+            return cli::main(&mut *runner(self.explored), &request, [program].into_iter().chain(arguments));
         }
         let arguments = Arguments::from_args();
         match self.trials(&request) {
@@ -94,7 +108,6 @@ impl Host {
 
     /// A test of cargo's for each case.
     fn trials(&self, request: &Request) -> Result<Vec<Trial>, String> {
-        use super::Runner;
         let all = Ntsim.list(request)?;
         let taken = match self.filters.is_empty() {
             true => all.clone(),
@@ -103,20 +116,29 @@ impl Host {
             }
         };
         let request = Arc::new(request.clone());
+        let explored = self.explored;
         let trial = |case: Listed| {
             let ignored = !taken.contains(&case);
             let (name, request) = (format!("{}::{}", case.suite, case.case), request.clone());
-            Trial::ignorable_test(name, move || run_case(&request, case)).with_ignored_flag(ignored)
+            Trial::ignorable_test(name, move || run_case(explored, &request, case)).with_ignored_flag(ignored)
         };
         Ok(all.into_iter().map(trial).collect())
     }
 }
 
+/// The simulated kernel, exploring or live.
+fn runner(explored: Option<(Strategy, u64)>) -> Box<dyn Runner> {
+    match explored {
+        Some((strategy, schedules)) => Box::new(Explored { strategy, schedules }),
+        None => Box::new(Ntsim),
+    }
+}
+
 /// Runs one case, as a test of cargo's.
-fn run_case(request: &Request, case: Listed) -> Result<Completion, Failed> {
+fn run_case(explored: Option<(Strategy, u64)>, request: &Request, case: Listed) -> Result<Completion, Failed> {
     let request = request.clone().glob(&format!("{}.{}", case.suite, case.case));
     let listed = [case];
-    let report = run_listed(&mut Ntsim, &request, &listed, &mut |_| ());
+    let report = run_listed(&mut *runner(explored), &request, &listed, &mut |_| ());
     let [Listed { suite, case, .. }] = &listed;
     let found = report.case(suite, case);
     match found.map(|test| test.status) {

@@ -17,6 +17,8 @@ use wsk_sys::{DISPATCH_LEVEL, KIRQL};
 
 /// The body of the test is the first actor.
 const BODY: usize = 0;
+/// Points in a row after which an actor gives way, whatever the strategy says: it may be waiting for another by looking.
+const PATIENCE: u32 = 1000;
 /// Events that a report shows.
 const TOLD: usize = 200;
 /// Interrupt time at the start of every schedule: one day.
@@ -52,6 +54,8 @@ pub(crate) struct Engine {
     /// Their names, which stay for reports when the schedule has ended.
     names: RefCell<Vec<String>>,
     running: Cell<usize>,
+    /// Points that the running actor has gone on through.
+    in_a_row: Cell<u32>,
     picker: RefCell<Box<dyn Picker>>,
     /// Picks of the schedule at hand that had more than one option.
     schedule: RefCell<Picks>,
@@ -80,6 +84,7 @@ impl Engine {
             actors: RefCell::default(),
             names: RefCell::default(),
             running: Cell::new(BODY),
+            in_a_row: Cell::new(0),
             picker: RefCell::new(picker),
             schedule: RefCell::default(),
             events: RefCell::default(),
@@ -129,6 +134,7 @@ impl Engine {
         let mut next = Some(BODY);
         while let Some(id) = next {
             self.running.set(id);
+            self.in_a_row.set(0);
             let actor = self.actor(id);
             crate::cpu::set_current(&*actor.current);
             next = match actor.resume() {
@@ -173,11 +179,17 @@ impl Engine {
     /// A kernel routine is called, or something else happens that others see before or after: a point.
     #[inline]
     pub(crate) fn point(&self, what: &'static str) {
-        if self.internal_locks.get() == 0 {
-            self.step(what);
-            let me = self.running.get();
-            self.hand_over(self.pick(Some(me)));
+        if self.internal_locks.get() != 0 {
+            return;
         }
+        let row = self.in_a_row.get() + 1;
+        self.in_a_row.set(row);
+        if row > PATIENCE {
+            return self.pause();
+        }
+        self.step(what);
+        let me = self.running.get();
+        self.hand_over(self.pick(Some(me)));
     }
 
     /// The calling actor waits actively: somebody else goes on, if anybody can.
@@ -185,9 +197,8 @@ impl Engine {
         let me = self.running.get();
         self.step("pause");
         self.picker.borrow_mut().gives_way(me);
-        let others = |engine: &Engine| engine.pick_among(Some(me), false);
-        let next = others(self);
-        self.hand_over(next);
+        self.in_a_row.set(0);
+        self.hand_over(self.pick_among(Some(me), false));
     }
 
     /// The calling actor waits until somebody wakes the key (true), or until the deadline (false).
