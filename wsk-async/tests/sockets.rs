@@ -3,6 +3,7 @@
 mod common;
 
 use common::{RUN, on_stage, run, run_on};
+use ntsim::wsk::Operation;
 use ntsim::{FaultKind, Faults};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -151,8 +152,8 @@ fn connect_ex_refuses_what_is_too_long_at_once_and_gives_it_back() {
 #[test]
 fn connect_ex_connects_then_sends_where_it_must() {
     let before_1703 = ntsim::Kernel::builder().os_build(14393);
-    let config = ntsim::wsk::Config { connect_ex_not_implemented: true, ..Default::default() };
-    let without = ntsim::Kernel::builder().wsk(config);
+    let faults = Faults::none().fail_every(Operation::ConnectEx, NtStatus::NOT_IMPLEMENTED.0);
+    let without = ntsim::Kernel::builder().faults(faults);
     for builder in [before_1703, without] {
         let address = server(echo);
         let kernel = builder.start();
@@ -260,8 +261,8 @@ fn makes_a_connected_socket_in_one_call() {
 
 #[test]
 fn a_late_provider_is_waited_for() {
-    let config = ntsim::wsk::Config { provider_delay: Duration::from_millis(200), ..Default::default() };
-    let kernel = ntsim::Kernel::builder().wsk(config).start();
+    let faults = Faults::none().provider_appears_after(Duration::from_millis(200));
+    let kernel = ntsim::Kernel::builder().faults(faults).start();
     run_on(&kernel, async |system: &System, _: &Passive| {
         let early = system.wsk.capture(&system.timers, Duration::from_millis(10)).await;
         assert_eq!(early.err(), Some(NtStatus::DEVICE_NOT_READY));
@@ -273,8 +274,8 @@ fn a_late_provider_is_waited_for() {
 
 #[test]
 fn works_on_the_dispatch_executor_and_with_every_request_pending() {
-    let config = ntsim::wsk::Config { force_pending: true, ..Default::default() };
-    let kernel = ntsim::Kernel::builder().processors(4).wsk(config).start();
+    let faults = Faults::none().one_in(FaultKind::Pending, 1);
+    let kernel = ntsim::Kernel::builder().processors(4).faults(faults).start();
     let address = server(echo);
     let answer = run_on(&kernel, async move |system: &System, _: &Passive| {
         let provider = system.wsk.capture(&system.timers, SECOND).await?;
@@ -392,8 +393,8 @@ fn every_allocation_may_fail() {
 fn connect_ex_is_cancelled_between_its_steps_too() {
     let address = server(silent);
     // Before 1703: it connects, and then sends. With one processor nothing completes while its DPC polls.
-    let config = ntsim::wsk::Config { force_pending: true, ..Default::default() };
-    let kernel = ntsim::Kernel::builder().processors(1).os_build(14393).wsk(config).start();
+    let faults = Faults::none().one_in(FaultKind::Pending, 1);
+    let kernel = ntsim::Kernel::builder().processors(1).os_build(14393).faults(faults).start();
     run_on(&kernel, async move |system: &System, _: &Passive| {
         let socket = bound(system, Family::V4).await?;
         let timers = system.timers.clone();

@@ -5,7 +5,8 @@
 use crate::{BOOLEAN, IRP, NTSTATUS, UNICODE_STRING};
 use core::ffi::c_void;
 
-/// Serves one kind of request. WDK page: DRIVER_DISPATCH.
+/// Serves one kind of request. IRQL: PASSIVE_LEVEL for requests from user mode, <= DISPATCH_LEVEL for those that another driver
+/// sends at it. WDK page: DRIVER_DISPATCH.
 pub type PDRIVER_DISPATCH = unsafe extern "system" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
 /// A driver's entry, at PASSIVE_LEVEL. WDK page: DRIVER_INITIALIZE.
 pub type PDRIVER_INITIALIZE =
@@ -116,6 +117,11 @@ pub const fn METHOD_FROM_CTL_CODE(ControlCode: u32) -> u32 {
     ControlCode & 3
 }
 
+/// A control code's number among those of its kind of device. WDK page: IoGetFunctionCodeFromCtlCode.
+pub const fn IoGetFunctionCodeFromCtlCode(ControlCode: u32) -> u32 {
+    (ControlCode >> 2) & 0xFFF
+}
+
 /// A driver. WDK page: DRIVER_OBJECT.
 #[repr(C)]
 pub struct DRIVER_OBJECT {
@@ -166,7 +172,7 @@ pub struct FILE_OBJECT {
 }
 layout!(FILE_OBJECT, 216 / 8, Type @ 0, Size @ 2, DeviceObject @ 8, FsContext @ 24, FsContext2 @ 32);
 
-/// An opaque work item, from [`IoAllocateWorkItem`].
+/// An opaque work item, from [`IoAllocateWorkItem`]. WDK page: System Worker Threads.
 #[repr(C)]
 pub struct IO_WORKITEM {
     _opaque: [u8; 0],

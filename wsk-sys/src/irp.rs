@@ -6,7 +6,7 @@ use crate::{BOOLEAN, DEVICE_OBJECT, FILE_OBJECT, KIRQL, KPROCESSOR_MODE, LIST_EN
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, Ordering, fence};
 
-/// Result of a request.
+/// Result of a request. WDK page: IO_STATUS_BLOCK.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct IO_STATUS_BLOCK {
@@ -24,7 +24,7 @@ pub type PIO_COMPLETION_ROUTINE =
 /// Called to cancel a request, at DISPATCH_LEVEL with the cancel spin lock held, which it must release with
 /// [`IoReleaseCancelSpinLock`] at `Irp->CancelIrql`. WDK page: DRIVER_CANCEL.
 pub type PDRIVER_CANCEL = unsafe extern "system" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP);
-/// Head of an IRP's tail while a driver owns it.
+/// Head of an IRP's tail while a driver owns it (`Tail.Overlay`). WDK page: IRP.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct IRP_OVERLAY {
@@ -95,7 +95,7 @@ layout!(IRP, 208 / 16, Type @ 0, Size @ 2, MdlAddress @ 8, Flags @ 16, SystemBuf
     ApcEnvironment @ 70, AllocationFlags @ 71, UserIosb @ 72, UserEvent @ 80, CancelRoutine @ 104, UserBuffer @ 112,
     Overlay @ 120);
 
-/// Parameters of `IRP_MJ_DEVICE_CONTROL`.
+/// Parameters of `IRP_MJ_DEVICE_CONTROL`. WDK page: IRP_MJ_DEVICE_CONTROL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DEVICE_IO_CONTROL_PARAMETERS {
@@ -114,7 +114,7 @@ pub struct DEVICE_IO_CONTROL_PARAMETERS {
 layout!(DEVICE_IO_CONTROL_PARAMETERS, 32 / 8, OutputBufferLength @ 0, InputBufferLength @ 8, IoControlCode @ 16,
     Type3InputBuffer @ 24);
 
-/// Parameters of `IRP_MJ_READ` and `IRP_MJ_WRITE`.
+/// Parameters of `IRP_MJ_READ` and `IRP_MJ_WRITE`. WDK page: IRP_MJ_READ.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct READ_WRITE_PARAMETERS {
@@ -129,7 +129,7 @@ pub struct READ_WRITE_PARAMETERS {
 }
 layout!(READ_WRITE_PARAMETERS, 24 / 8, Length @ 0, Key @ 8, ByteOffset @ 16);
 
-/// Parameters of a stack location.
+/// Parameters of a stack location. WDK page: IO_STACK_LOCATION.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub union IO_STACK_PARAMETERS {

@@ -15,7 +15,7 @@ pub const HIGH_LEVEL: KIRQL = 15;
 /// A spin lock's word: 0 is free.
 pub type KSPIN_LOCK = usize;
 
-/// What every object that can be waited on begins with.
+/// What every object that can be waited on begins with. WDK page: Introduction to Kernel Dispatcher Objects.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DISPATCHER_HEADER {
@@ -49,6 +49,7 @@ pub const NotificationTimer: i32 = 0;
 pub const SynchronizationTimer: i32 = 1;
 
 /// Routine of a DPC, called at DISPATCH_LEVEL with the DPC, its context and the two arguments of the insert.
+/// WDK page: KDEFERRED_ROUTINE.
 pub type PKDEFERRED_ROUTINE =
     unsafe extern "system" fn(Dpc: *mut KDPC, DeferredContext: *mut c_void, Arg1: *mut c_void, Arg2: *mut c_void);
 
@@ -105,7 +106,7 @@ pub struct KTIMER {
 }
 layout!(KTIMER, 64 / 8, Header @ 0, DueTime @ 24, TimerListEntry @ 32, Dpc @ 48, Period @ 60);
 
-/// A processor by group and number within the group.
+/// A processor by group and number within the group. WDK page: PROCESSOR_NUMBER.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PROCESSOR_NUMBER {
@@ -118,7 +119,7 @@ pub struct PROCESSOR_NUMBER {
 }
 layout!(PROCESSOR_NUMBER, 4 / 2, Group @ 0, Number @ 2, Reserved @ 3);
 
-/// A set of processors of one group.
+/// A set of processors of one group. WDK page: GROUP_AFFINITY.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GROUP_AFFINITY {
@@ -131,7 +132,7 @@ pub struct GROUP_AFFINITY {
 }
 layout!(GROUP_AFFINITY, 16 / 8, Mask @ 0, Group @ 8, Reserved @ 10);
 
-/// Body of a system thread. Called at PASSIVE_LEVEL.
+/// Body of a system thread, called at PASSIVE_LEVEL. WDK page: KSTART_ROUTINE.
 pub type PKSTART_ROUTINE = unsafe extern "system" fn(StartContext: *mut c_void);
 
 /// Why a thread waits (`KWAIT_REASON`). Drivers pass [`Executive`].

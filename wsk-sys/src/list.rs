@@ -2,9 +2,10 @@
 //!
 //! For whoever links what lives in non-paged memory, as the kernel does it.
 
+use crate::KSPIN_LOCK;
 use core::cell::UnsafeCell;
 
-/// A doubly linked list's head or link.
+/// A doubly linked list's head or link. WDK page: Singly and Doubly Linked Lists.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct LIST_ENTRY {
@@ -118,7 +119,7 @@ pub unsafe fn RemoveTailList(ListHead: *mut LIST_ENTRY) -> *mut LIST_ENTRY {
     }
 }
 
-/// A link of an SList. Its address is a multiple of 16.
+/// A link of an SList. Its address is a multiple of 16. WDK page: Singly and Doubly Linked Lists.
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub struct SLIST_ENTRY {
@@ -152,4 +153,51 @@ unsafe extern "system" {
     pub fn ExpInterlockedFlushSList(ListHead: *mut SLIST_HEADER) -> *mut SLIST_ENTRY;
     /// About how many entries there are. IRQL: <= DISPATCH_LEVEL. WDK page: ExQueryDepthSList.
     pub fn ExQueryDepthSList(ListHead: *mut SLIST_HEADER) -> u16;
+}
+
+// The names that the C headers have for these; on 64-bit systems their lock is not used.
+
+/// Makes an empty SList. IRQL: any. WDK page: ExInitializeSListHead.
+///
+/// # Safety
+/// `SListHead` is valid for a write and in non-paged memory.
+#[inline(always)]
+pub unsafe fn ExInitializeSListHead(SListHead: *mut SLIST_HEADER) {
+    // SAFETY: the caller's promise.
+    unsafe { InitializeSListHead(SListHead) };
+}
+
+/// Puts an entry on top; returns the one that was there, or null. IRQL: <= DISPATCH_LEVEL.
+/// WDK page: ExInterlockedPushEntrySList.
+///
+/// # Safety
+/// `ListHead` is an SList, and `ListEntry` is in non-paged memory and on no list.
+#[inline(always)]
+pub unsafe fn ExInterlockedPushEntrySList(
+    ListHead: *mut SLIST_HEADER,
+    ListEntry: *mut SLIST_ENTRY,
+    _Lock: *mut KSPIN_LOCK,
+) -> *mut SLIST_ENTRY {
+    // SAFETY: the caller's promise.
+    unsafe { ExpInterlockedPushEntrySList(ListHead, ListEntry) }
+}
+
+/// Takes the top entry, or null. IRQL: <= DISPATCH_LEVEL. WDK page: ExInterlockedPopEntrySList.
+///
+/// # Safety
+/// `ListHead` is an SList, whose entries stay mapped: another processor may still read one that was taken.
+#[inline(always)]
+pub unsafe fn ExInterlockedPopEntrySList(ListHead: *mut SLIST_HEADER, _Lock: *mut KSPIN_LOCK) -> *mut SLIST_ENTRY {
+    // SAFETY: the caller's promise.
+    unsafe { ExpInterlockedPopEntrySList(ListHead) }
+}
+
+/// Takes all entries, linked, or null. IRQL: <= DISPATCH_LEVEL. WDK page: ExInterlockedFlushSList.
+///
+/// # Safety
+/// `ListHead` is an SList.
+#[inline(always)]
+pub unsafe fn ExInterlockedFlushSList(ListHead: *mut SLIST_HEADER) -> *mut SLIST_ENTRY {
+    // SAFETY: the caller's promise.
+    unsafe { ExpInterlockedFlushSList(ListHead) }
 }

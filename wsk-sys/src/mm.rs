@@ -19,7 +19,8 @@ pub const NonPagedPoolNx: POOL_TYPE = 512;
 pub const POOL_FLAG_NON_PAGED: u64 = 0x40;
 /// `POOL_FLAG_UNINITIALIZED` of ExAllocatePool2: do not zero the block.
 pub const POOL_FLAG_UNINITIALIZED: u64 = 0x2;
-/// Type of `ExAllocatePool2` (Windows 10 2004): zeroed memory, 16-aligned, or null. To be looked up at run time.
+/// Type of `ExAllocatePool2` (Windows 10 2004): zeroed memory, 16-aligned, or null. To be looked up at run time. IRQL: <=
+/// DISPATCH_LEVEL for non-paged pool. WDK page: ExAllocatePool2.
 pub type PFN_EX_ALLOCATE_POOL2 = unsafe extern "system" fn(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
 
 /// Describes the physical pages of a buffer. Opaque: drivers read its fields through the inline functions here.
@@ -126,13 +127,13 @@ unsafe extern "system" {
 #[cfg(all(windows, not(feature = "sim")))]
 #[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
 unsafe extern "C" {
-    /// Copies memory that does not overlap. Any IRQL.
+    /// Copies memory that does not overlap. IRQL: any. WDK page: RtlCopyMemory.
     pub fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8;
-    /// Copies memory that may overlap. Any IRQL.
+    /// Copies memory that may overlap. IRQL: any. WDK page: RtlMoveMemory.
     pub fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8;
-    /// Fills memory. Any IRQL.
+    /// Fills memory. IRQL: any. WDK page: RtlFillMemory.
     pub fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8;
-    /// Compares memory. Any IRQL.
+    /// Compares memory. IRQL: any. WDK page: RtlCompareMemory (which counts equal bytes instead).
     pub fn memcmp(a: *const u8, b: *const u8, count: usize) -> i32;
 }
 
@@ -208,7 +209,7 @@ pub unsafe fn MmInitializeMdl(Mdl: *mut MDL, BaseVa: *mut c_void, Length: usize)
         (*Mdl).Next = core::ptr::null_mut();
         (*Mdl).Size = (size_of::<MDL>() + size_of::<usize>() * pages) as i16;
         (*Mdl).MdlFlags = 0;
-        (*Mdl).StartVa = BaseVa.wrapping_byte_sub(BYTE_OFFSET(BaseVa.addr()));
+        (*Mdl).StartVa = PAGE_ALIGN(BaseVa);
         (*Mdl).ByteOffset = BYTE_OFFSET(BaseVa.addr()) as u32;
         (*Mdl).ByteCount = Length as u32;
     }
@@ -222,6 +223,33 @@ pub const fn BYTE_OFFSET(Va: usize) -> usize {
 /// Pages that a buffer touches. WDK page: ADDRESS_AND_SIZE_TO_SPAN_PAGES.
 pub const fn ADDRESS_AND_SIZE_TO_SPAN_PAGES(Va: usize, Size: usize) -> usize {
     (BYTE_OFFSET(Va) + Size + (PAGE_SIZE - 1)) >> PAGE_SHIFT
+}
+
+/// Pages that so many bytes take from a page's start. WDK page: BYTES_TO_PAGES.
+pub const fn BYTES_TO_PAGES(Size: usize) -> usize {
+    (Size >> PAGE_SHIFT) + (BYTE_OFFSET(Size) != 0) as usize
+}
+
+/// A size rounded up to whole pages, in bytes. WDK page: ROUND_TO_PAGES.
+pub const fn ROUND_TO_PAGES(Size: usize) -> usize {
+    (Size + PAGE_SIZE - 1) & !(PAGE_SIZE - 1)
+}
+
+/// Where the page of an address begins. WDK page: PAGE_ALIGN.
+#[inline(always)]
+pub fn PAGE_ALIGN(Va: *mut c_void) -> *mut c_void {
+    Va.wrapping_byte_sub(BYTE_OFFSET(Va.addr()))
+}
+
+/// An MDL's page numbers, one for each page of its buffer. Only the memory manager writes to them. IRQL: any.
+/// WDK page: MmGetMdlPfnArray.
+///
+/// # Safety
+/// `Mdl` is valid.
+#[inline(always)]
+pub unsafe fn MmGetMdlPfnArray(Mdl: *mut MDL) -> *mut usize {
+    // SAFETY: the caller's promise; the array follows the structure.
+    unsafe { Mdl.add(1).cast() }
 }
 
 /// Frees pool of any tag. IRQL: <= DISPATCH_LEVEL for non-paged pool. WDK page: ExFreePool.

@@ -32,7 +32,7 @@ pub const IPPROTO_UDP: u32 = 17;
 /// Level of IPv6's options.
 pub const IPPROTO_IPV6: u32 = 41;
 
-/// Head of every socket address.
+/// Head of every socket address. WDK page: SOCKADDR.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SOCKADDR {
@@ -43,7 +43,7 @@ pub struct SOCKADDR {
 }
 layout!(SOCKADDR, 16 / 2, sa_family @ 0, sa_data @ 2);
 
-/// An IPv4 address and port.
+/// An IPv4 address and port. WDK page: SOCKADDR_IN.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SOCKADDR_IN {
@@ -59,7 +59,7 @@ pub struct SOCKADDR_IN {
 }
 layout!(SOCKADDR_IN, 16 / 4, sin_family @ 0, sin_port @ 2, sin_addr @ 4, sin_zero @ 8);
 
-/// An IPv6 address and port.
+/// An IPv6 address and port. WDK page: SOCKADDR_IN6.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SOCKADDR_IN6 {
@@ -76,7 +76,7 @@ pub struct SOCKADDR_IN6 {
 }
 layout!(SOCKADDR_IN6, 28 / 4, sin6_family @ 0, sin6_port @ 2, sin6_flowinfo @ 4, sin6_addr @ 8, sin6_scope_id @ 24);
 
-/// Room for an address of any family.
+/// Room for an address of any family. WDK page: SOCKADDR_STORAGE.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 pub struct SOCKADDR_STORAGE {
@@ -184,7 +184,11 @@ pub struct CMSGHDR {
 }
 layout!(CMSGHDR, 16 / 8, cmsg_len @ 0, cmsg_level @ 8, cmsg_type @ 12);
 
+/// The name that Winsock's headers have for it.
+pub type WSACMSGHDR = CMSGHDR;
+
 /// Control message [`IP_PKTINFO`](crate::IP_PKTINFO): where an IPv4 datagram came in, or is to go out.
+/// WDK page: IN_PKTINFO.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IN_PKTINFO {
@@ -197,6 +201,7 @@ pub struct IN_PKTINFO {
 layout!(IN_PKTINFO, 8 / 4, ipi_addr @ 0, ipi_ifindex @ 4);
 
 /// Control message [`IPV6_PKTINFO`](crate::IPV6_PKTINFO): where an IPv6 datagram came in, or is to go out.
+/// WDK page: IN6_PKTINFO.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IN6_PKTINFO {
@@ -228,7 +233,7 @@ pub const fn WSA_CMSG_SPACE(Length: usize) -> usize {
     WSA_CMSGDATA_ALIGN(size_of::<CMSGHDR>() + WSA_CMSGHDR_ALIGN(Length))
 }
 
-/// A message's data.
+/// A message's data. IRQL: any. WDK page: WSA_CMSG_DATA.
 ///
 /// # Safety
 /// `Cmsg` points to a message that is followed by its data.

@@ -6,7 +6,7 @@
 use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, PSECURITY_DESCRIPTOR, UNICODE_STRING};
 use core::ffi::c_void;
 
-/// Fills in [`OBJECT_ATTRIBUTES`]. WDK page: InitializeObjectAttributes.
+/// Fills in [`OBJECT_ATTRIBUTES`]. IRQL: any. WDK page: InitializeObjectAttributes.
 ///
 /// # Safety
 /// `p` is valid for a write; what the others point to lives as long as the structure is used.

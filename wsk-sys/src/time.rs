@@ -3,6 +3,7 @@
 //! For whoever stamps or measures. Times are counts of 100 ns.
 
 /// A time that the system keeps up to date in the page it shares with everybody; see [`KeQuerySystemTime`].
+/// WDK page: KeQuerySystemTime.
 #[repr(C)]
 #[derive(Debug)]
 pub struct KSYSTEM_TIME {

@@ -32,7 +32,7 @@ pub const TRUE: BOOLEAN = 1;
 /// The C headers' `FALSE`.
 pub const FALSE: BOOLEAN = 0;
 
-/// A counted UTF-16 string; not necessarily terminated (`ntdef.h`).
+/// A counted UTF-16 string; not necessarily terminated. WDK page: UNICODE_STRING.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct UNICODE_STRING {
@@ -45,7 +45,7 @@ pub struct UNICODE_STRING {
 }
 layout!(UNICODE_STRING, 16 / 8, Length @ 0, MaximumLength @ 2, Buffer @ 8);
 
-/// A globally unique identifier.
+/// A globally unique identifier. WDK page: GUID.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GUID {
@@ -85,7 +85,7 @@ pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
 /// The handle is in the kernel's table: programs can neither use nor close it.
 pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 
-/// Version of the running system, from [`RtlGetVersion`].
+/// Version of the running system, from [`RtlGetVersion`]. WDK page: RTL_OSVERSIONINFOW.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OSVERSIONINFOW {
@@ -170,3 +170,24 @@ unsafe extern "system" {
 /// `DRIVER_VERIFIER_DETECTED_VIOLATION` and the other bug checks are named by the simulator; a driver of this project
 /// raises this one, `MANUALLY_INITIATED_CRASH1`, and only from a panic handler that no path reaches.
 pub const BUGCHECK_MANUALLY_INITIATED_CRASH1: u32 = 0xDEAD_DEAD;
+
+/// Takes another reference on an object. IRQL: <= DISPATCH_LEVEL. WDK page: ObReferenceObject.
+///
+/// # Safety
+/// The caller holds a reference.
+#[inline(always)]
+pub unsafe fn ObReferenceObject(Object: *mut c_void) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe { ObfReferenceObject(Object) }
+}
+
+/// Gives a reference back. IRQL: <= DISPATCH_LEVEL if it is not the last one, else PASSIVE_LEVEL.
+/// WDK page: ObDereferenceObject.
+///
+/// # Safety
+/// The reference is the caller's, and given back once.
+#[inline(always)]
+pub unsafe fn ObDereferenceObject(Object: *mut c_void) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe { ObfDereferenceObject(Object) }
+}

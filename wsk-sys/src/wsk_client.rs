@@ -9,7 +9,8 @@ use crate::{CMSGHDR, NTSTATUS, SOCKADDR, WSK_DATA_INDICATION, WSK_DATAGRAM_INDIC
 use crate::{WSK_INSPECT_ACTION, WSK_INSPECT_ID, WSK_SOCKET};
 use core::ffi::c_void;
 
-/// Called for a registration's events; none is defined in version 1.0. Returns STATUS_SUCCESS or STATUS_NOT_IMPLEMENTED.
+/// Called for a registration's events; none is defined in version 1.0. Returns STATUS_SUCCESS or STATUS_NOT_IMPLEMENTED. IRQL:
+/// <= DISPATCH_LEVEL.
 /// WDK page: PFN_WSK_CLIENT_EVENT.
 pub type PFN_WSK_CLIENT_EVENT = unsafe extern "system" fn(
     ClientContext: *mut c_void,
@@ -62,8 +63,8 @@ pub type PFN_WSK_DISCONNECT_EVENT = unsafe extern "system" fn(SocketContext: *mu
 pub type PFN_WSK_SEND_BACKLOG_EVENT =
     unsafe extern "system" fn(SocketContext: *mut c_void, IdealBacklogSize: usize) -> NTSTATUS;
 /// As [`PFN_WSK_RECEIVE_EVENT`], with control messages; see
-/// [`SIO_WSK_SET_RECEIVE_EX_CALLBACK`](crate::SIO_WSK_SET_RECEIVE_EX_CALLBACK). Reserved for the system. Windows 10 1803.
-/// WDK page: none.
+/// [`SIO_WSK_SET_RECEIVE_EX_CALLBACK`](crate::SIO_WSK_SET_RECEIVE_EX_CALLBACK). Reserved for the system. IRQL: <=
+/// DISPATCH_LEVEL. Windows 10 1803. WDK page: none.
 pub type PFN_WSK_RECEIVE_EX_EVENT = unsafe extern "system" fn(
     SocketContext: *mut c_void,
     Flags: u32,

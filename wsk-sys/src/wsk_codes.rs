@@ -18,7 +18,7 @@ pub const WSK_FLAG_STREAM_SOCKET: u32 = 0x8;
 
 /// Of WskDisconnect and WskDisconnectEvent: the connection is reset.
 pub const WSK_FLAG_ABORTIVE: u32 = 0x1;
-/// Of WskSend: urgent data.
+/// Of WskSend: urgent data. Newer than Windows 8; no WDK page has it.
 pub const WSK_FLAG_OOB: u32 = 0x1;
 /// Of WskSend: do not wait to fill a segment.
 pub const WSK_FLAG_NODELAY: u32 = 0x2;

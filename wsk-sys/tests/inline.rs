@@ -101,6 +101,7 @@ fn an_mdl_describes_its_buffer() {
         let buffer = std::ptr::without_provenance_mut(0x7FF0);
         MmInitializeMdl(mdl, buffer, 0x1011);
         assert_eq!((MmGetMdlVirtualAddress(mdl), MmGetMdlByteCount(mdl)), (buffer, 0x1011));
+        assert_eq!(MmGetMdlPfnArray(mdl).addr(), mdl.addr() + 48);
         assert_eq!((MmGetMdlByteOffset(mdl), (*mdl).StartVa.addr(), (*mdl).Size), (0xFF0, 0x7000, 48 + 3 * 8));
 
         let priority = NormalPagePriority | MdlMappingNoExecute;
@@ -119,6 +120,8 @@ fn an_mdl_describes_its_buffer() {
         assert_eq!(MAPPED.load(Ordering::Relaxed), 0, "what is mapped already is not mapped again");
     }
     assert_eq!([0, 1, 0x1000, 0x1001].map(|size| ADDRESS_AND_SIZE_TO_SPAN_PAGES(0, size)), [0, 1, 1, 2]);
+    assert_eq!([0, 1, 0x1000, 0x1001].map(BYTES_TO_PAGES), [0, 1, 1, 2]);
+    assert_eq!([0, 1, 0x1000, 0x1001].map(ROUND_TO_PAGES), [0, 0x1000, 0x1000, 0x2000]);
 }
 
 #[test]

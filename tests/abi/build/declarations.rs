@@ -99,7 +99,9 @@ impl Declarations {
                 let library = attributes.split_once("link (name = \"").and_then(|(_, rest)| rest.split('"').next());
                 for item in it.items {
                     let ForeignItem::Fn(function) = item else { panic!("only functions are imported") };
-                    self.functions.push(Function::new(&function.sig, library));
+                    if is_public(&function.vis) {
+                        self.functions.push(Function::new(&function.sig, library));
+                    }
                 }
             }
             _ => {}

@@ -211,6 +211,9 @@ impl Table {
         // Functions that the compiler evaluates, by an example each, in words that C understands as well.
         let examples = [
             ("CTL_CODE(34, 0x801, 2, 1)", 4, wsk_sys::CTL_CODE(34, 0x801, 2, 1).into()),
+            ("DEVICE_TYPE_FROM_CTL_CODE(0x226006)", 4, wsk_sys::DEVICE_TYPE_FROM_CTL_CODE(0x22_6006).into()),
+            ("METHOD_FROM_CTL_CODE(0x226006)", 4, wsk_sys::METHOD_FROM_CTL_CODE(0x22_6006).into()),
+            ("IoGetFunctionCodeFromCtlCode(0x226006)", 4, wsk_sys::IoGetFunctionCodeFromCtlCode(0x22_6006).into()),
             ("MAKE_WSK_VERSION(1, 2)", 2, wsk_sys::MAKE_WSK_VERSION(1, 2).into()),
             ("WSA_CMSG_LEN(20)", 8, wsk_sys::WSA_CMSG_LEN(20) as i128),
             ("WSA_CMSG_SPACE(20)", 8, wsk_sys::WSA_CMSG_SPACE(20) as i128),
@@ -223,6 +226,11 @@ impl Table {
                 8,
                 wsk_sys::ADDRESS_AND_SIZE_TO_SPAN_PAGES(0x1FFF, 2) as i128,
             ),
+            ("BYTES_TO_PAGES(0x1001)", 8, wsk_sys::BYTES_TO_PAGES(0x1001) as i128),
+            ("ROUND_TO_PAGES(0x1001)", 8, wsk_sys::ROUND_TO_PAGES(0x1001) as i128),
+            ("_WSAIOR(IOC_WS2, 23)", 4, wsk_sys::_WSAIOR(wsk_sys::IOC_WS2, 23).into()),
+            ("_WSAIOW(IOC_WS2, 23)", 4, wsk_sys::_WSAIOW(wsk_sys::IOC_WS2, 23).into()),
+            ("_WSAIORW(IOC_WS2, 23)", 4, wsk_sys::_WSAIORW(wsk_sys::IOC_WS2, 23).into()),
             ("_WSAIO(IOC_WS2, 23)", 4, wsk_sys::_WSAIO(wsk_sys::IOC_WS2, 23).into()),
             ("NT_SUCCESS(0x103)", 1, wsk_sys::NT_SUCCESS(0x103).into()),
             ("NT_INFORMATION(0x40000013)", 1, wsk_sys::NT_INFORMATION(0x4000_0013).into()),

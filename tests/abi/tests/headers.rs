@@ -2,19 +2,20 @@
 
 mod common;
 
+use abi::Result;
 use abi::model::{Field, Structure, Table, Type};
 use abi::proof::{Proof, Witnesses};
 use common::installed;
 use std::sync::LazyLock;
 
 /// The headers are asked once for all tests.
-static WITNESSES: LazyLock<Option<Witnesses>> = LazyLock::new(|| installed(Witnesses::hear()));
+static WITNESSES: LazyLock<Result<Witnesses>> = LazyLock::new(Witnesses::hear);
 
 /// The proof of wsk-sys with a mistake made in its table; nothing where there are no headers.
 fn doctored(mistake: impl FnOnce(&mut Table)) -> Option<Proof> {
     let mut table = Table::wsk_sys();
     mistake(&mut table);
-    Some(WITNESSES.as_ref()?.prove(&table).expect("the import libraries are there"))
+    Some(installed(WITNESSES.as_ref())?.prove(&table).expect("the import libraries are there"))
 }
 
 fn structure<'a>(table: &'a mut Table, name: &str) -> &'a mut Structure {

@@ -30,7 +30,6 @@ impl Choices {
 }
 
 /// One of `options` possibilities, 0 to `options - 1`; 0 is the usual one. `what` names the choice in traces.
-#[allow(dead_code, reason = "for the faults of WSK calls, which come next")]
 pub(crate) fn choose(what: &'static str, options: usize) -> usize {
     debug_assert!(options > 0, "{what}: nothing to choose from");
     match engine() {

@@ -69,7 +69,7 @@ unsafe fn format(format: *const u8, arguments: *const u64) -> String {
 /// Does one conversion, whose text begins after the percent sign; returns the text after it.
 ///
 /// # Safety
-/// As [`format`].
+/// As [`format()`].
 unsafe fn convert<'a>(mut text: &'a [u8], arguments: &mut Arguments, out: &mut String) -> &'a [u8] {
     let mut conversion = Conversion { bytes: 4, ..Conversion::default() };
     while let [flag @ (b'-' | b'0' | b'+' | b'#' | b' '), rest @ ..] = text {
@@ -195,7 +195,7 @@ impl Conversion {
 /// A width or precision: digits, or a star for the next argument.
 ///
 /// # Safety
-/// As [`format`].
+/// As [`format()`].
 unsafe fn number<'a>(text: &'a [u8], arguments: &mut Arguments) -> (Option<usize>, &'a [u8]) {
     if let [b'*', rest @ ..] = text {
         // SAFETY: the caller's promise.

@@ -18,6 +18,7 @@ use std::mem::offset_of;
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering, fence};
+use std::time::Duration;
 use wsk_sys::*;
 
 /// `Type` of an IRP.
@@ -259,13 +260,45 @@ pub(crate) unsafe fn cancel(irp: *mut IRP) -> bool {
             return false;
         }
         let routine = std::mem::transmute::<*mut std::ffi::c_void, PDRIVER_CANCEL>(routine);
+        if record(irp, "IoCancelIrp").state.load(Ordering::Acquire) & AT_PROVIDER != 0
+            && let Some(delay) = fault::cancel_is_missed()
+        {
+            spinlock::release_lower(lock, irql);
+            cancel_late(irp, routine, delay);
+            return false;
+        }
+        call_cancel_routine(irp, routine, irql);
+        true
+    }
+}
+
+/// Calls the cancel routine that was taken out of an IRP.
+///
+/// # Safety
+/// The cancel lock is held and `irql` is what to release it to; the IRP stays allocated until the routine has run.
+unsafe fn call_cancel_routine(irp: *mut IRP, routine: PDRIVER_CANCEL, irql: KIRQL) {
+    // SAFETY: the caller's promise.
+    unsafe {
         (*irp).CancelIrql = irql;
         let at_top = (*irp).CurrentLocation > (*irp).StackCount;
         let device = if at_top { null_mut() } else { (*(*irp).Overlay.CurrentStackLocation).DeviceObject };
         let owner = if at_top { current().driver.get() } else { crate::device::driver_of(device) };
         verifier::call_cancel_routine(owner, irql, || routine(device, irp));
-        true
     }
+}
+
+/// Calls the cancel routine of an IRP of the provider a while after it was taken out: to the driver, the provider was at work
+/// on the IRP, and then found that it is cancelled. Without its routine nobody else completes the IRP.
+fn cancel_late(irp: *mut IRP, routine: PDRIVER_CANCEL, delay: Duration) {
+    let irp = irp as usize;
+    let cancel = move || {
+        // SAFETY: the cancel lock is the kernel's; the IRP is completed by its routine, not before.
+        unsafe {
+            let irql = spinlock::acquire_raise(system().cancel_lock.as_ptr());
+            call_cancel_routine(irp as *mut IRP, routine, irql);
+        }
+    };
+    cpu::after(cpu::processor().index, delay, Box::new(cancel));
 }
 
 /// The first IRP in flight with a completion routine of the driver, as text.

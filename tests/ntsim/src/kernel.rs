@@ -136,7 +136,9 @@ impl Kernel {
     /// Exchanges what may go wrong from now on. Opportunities are counted anew; what struck and which allocations were seen
     /// is kept.
     pub fn set_faults(&self, faults: Faults) {
+        let presence = faults.presence;
         system().faults.set(faults);
+        wsk::set_presence(presence);
     }
 
     /// How often a kind of fault struck since the start.

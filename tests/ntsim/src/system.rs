@@ -102,7 +102,7 @@ pub(crate) fn start(config: Config) {
         threads: Threads::default(),
         workers: Workers::default(),
         counters: Counters::default(),
-        faults: Engine::new(config.faults),
+        faults: Engine::new(config.faults.clone()),
         choices: Choices::new(config.seed),
         next_processor: AtomicU32::new(0),
         cancel_lock: AtomicUsize::new(0),
@@ -116,7 +116,8 @@ pub(crate) fn start(config: Config) {
         let name = format!("processor {}", processor.index);
         thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
     }
-    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.network);
+    let presence = config.faults.presence;
+    wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.network, presence);
 }
 
 /// Ends the running kernel, whose drivers are unloaded: checks that the host program has left nothing, then stops all

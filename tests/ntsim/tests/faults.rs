@@ -37,7 +37,7 @@ fn random_failures_come_back_with_their_seed() {
         kernel.set_faults(Faults::none().one_in(FaultKind::Allocation, 10));
         let failures = failures(1000);
         assert_eq!(kernel.struck(FaultKind::Allocation), failures.len() as u64);
-        let told: Vec<_> = kernel.strikes().iter().map(|strike| strike.opportunity as usize - 1).collect();
+        let told: Vec<_> = kernel.strikes().iter().map(|strike| strike.call as usize - 1).collect();
         assert_eq!(told, failures);
         failures
     };
@@ -56,9 +56,9 @@ fn a_fault_strikes_at_its_opportunity() {
     assert_eq!(failures(10), [2], "the count begins anew");
     kernel.set_faults(Faults::none());
     assert_eq!(failures(10), []);
-    let strike = Strike { kind: FaultKind::Allocation, place: "ExAllocatePoolWithTag", opportunity: 3 };
+    let strike = Strike { kind: FaultKind::Allocation, place: "ExAllocatePoolWithTag", call: 3, status: None };
     assert_eq!(kernel.strikes(), [strike; 2]);
-    assert_eq!(strike.to_string(), "ExAllocatePoolWithTag: no memory (at opportunity 3)");
+    assert_eq!(strike.to_string(), "ExAllocatePoolWithTag #3: no memory");
     kernel.set_faults(Faults::none().one_in(FaultKind::Allocation, 1));
     assert_eq!(failures(3), [0, 1, 2], "one in one is always");
 }

@@ -4,6 +4,7 @@
 mod wsk_support;
 
 use ntsim::wsk::Config;
+use ntsim::{FaultKind, Faults};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
@@ -148,7 +149,7 @@ fn an_irp_that_was_cancelled_before_is_completed_cancelled(net: &Net) {
 }
 
 fn a_provider_that_ignores_cancel_still_cancels_at_close(net: &Net) {
-    let _kernel = net.kernel(Config { cancel_ignored: true, ..Config::default() });
+    let _kernel = net.faulty(Faults::none().one_in(FaultKind::IgnoredCancel, 1));
     let wsk = Wsk::new();
     let (socket, mut peer) = pair(net, &wsk);
     let rooms = [Buf::room(4), Buf::room(4)];
@@ -162,7 +163,7 @@ fn a_provider_that_ignores_cancel_still_cancels_at_close(net: &Net) {
 
 fn close_completes_everything_before_itself(net: &Net) {
     for force_pending in [false, true] {
-        let _kernel = net.kernel(Config { force_pending, ..Config::default() });
+        let _kernel = net.faulty(Faults::none().one_in(FaultKind::Pending, u32::from(force_pending)));
         let wsk = Wsk::new();
         let (socket, peer) = pair(net, &wsk);
         let rooms = [Buf::room(4), Buf::room(4), Buf::room(4)];

@@ -3,7 +3,8 @@
 
 mod wsk_support;
 
-use ntsim::wsk::Config;
+use ntsim::wsk::{Config, Operation};
+use ntsim::{FaultKind, Faults};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr::{null, null_mut};
@@ -16,7 +17,7 @@ over_both_networks! {
     a_conversation_over_ipv6,
     a_conversation_with_everything_pending_first,
     what_must_wait_completes_at_dispatch_level_and_what_need_not_inline,
-    with_force_pending_nothing_succeeds_inline,
+    with_everything_pending_nothing_completes_inside_its_call,
     receives_are_served_in_their_order,
     sends_are_served_in_their_order,
     chains_of_mdls_and_offsets,
@@ -64,8 +65,8 @@ fn receive_all(socket: Sock) -> Vec<u8> {
     }
 }
 
-fn converse(net: &Net, address: std::net::IpAddr, config: Config) {
-    let _kernel = net.kernel(config);
+fn converse(net: &Net, address: std::net::IpAddr, faults: Faults) {
+    let _kernel = net.faulty(faults);
     let wsk = Wsk::new();
     let listener = net.listen(address);
     let address = listener.address();
@@ -94,15 +95,15 @@ fn converse(net: &Net, address: std::net::IpAddr, config: Config) {
 }
 
 fn a_conversation_over_ipv4(net: &Net) {
-    converse(net, Ipv4Addr::LOCALHOST.into(), Config::default());
+    converse(net, Ipv4Addr::LOCALHOST.into(), Faults::none());
 }
 
 fn a_conversation_over_ipv6(net: &Net) {
-    converse(net, Ipv6Addr::LOCALHOST.into(), Config::default());
+    converse(net, Ipv6Addr::LOCALHOST.into(), Faults::none());
 }
 
 fn a_conversation_with_everything_pending_first(net: &Net) {
-    converse(net, Ipv4Addr::LOCALHOST.into(), Config { force_pending: true, ..Config::default() });
+    converse(net, Ipv4Addr::LOCALHOST.into(), Faults::none().one_in(FaultKind::Pending, 1));
 }
 
 fn what_must_wait_completes_at_dispatch_level_and_what_need_not_inline(net: &Net) {
@@ -136,8 +137,8 @@ fn what_must_wait_completes_at_dispatch_level_and_what_need_not_inline(net: &Net
     finish(socket, peer);
 }
 
-fn with_force_pending_nothing_succeeds_inline(net: &Net) {
-    let _kernel = net.kernel(Config { force_pending: true, ..Config::default() });
+fn with_everything_pending_nothing_completes_inside_its_call(net: &Net) {
+    let _kernel = net.faulty(Faults::none().one_in(FaultKind::Pending, 1));
     let wsk = Wsk::new();
     let listener = net.listen(Ipv4Addr::LOCALHOST);
     let address = listener.address();
@@ -156,7 +157,7 @@ fn with_force_pending_nothing_succeeds_inline(net: &Net) {
     let send = socket.send(&data);
     assert_eq!((send.returned, send.status()), (STATUS_PENDING, STATUS_SUCCESS));
     let error = socket.bind(&Address::wildcard(AF_INET));
-    assert_eq!(error.returned, STATUS_ADDRESS_ALREADY_ASSOCIATED, "errors that the call sees come from the call");
+    assert_eq!((error.returned, error.status()), (STATUS_PENDING, STATUS_ADDRESS_ALREADY_ASSOCIATED));
     let close = socket.start_close();
     assert_eq!((close.returned, close.status()), (STATUS_PENDING, STATUS_SUCCESS));
     drop(listener);
@@ -432,7 +433,7 @@ fn connect_ex_checks_its_arguments(net: &Net) {
 }
 
 fn a_provider_without_connect_ex(net: &Net) {
-    let _kernel = net.kernel(Config { connect_ex_not_implemented: true, ..Config::default() });
+    let _kernel = net.faulty(Faults::none().fail_every(Operation::ConnectEx, STATUS_NOT_IMPLEMENTED));
     let wsk = Wsk::new();
     let _listener = net.listen(Ipv4Addr::LOCALHOST);
     let address = _listener.address();

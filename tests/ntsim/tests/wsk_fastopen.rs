@@ -4,8 +4,8 @@
 mod wsk_support;
 
 use libtest_mimic::{Arguments, Trial};
-use ntsim::host;
 use ntsim::wsk::Config;
+use ntsim::{FaultKind, Faults, host};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wsk_support::*;
@@ -67,7 +67,7 @@ fn connect(wsk: &Wsk, listener: &Listener, option: bool, message: &[u8]) -> bool
 fn from_the_second_on(net: &Net, ip: IpAddr) {
     net.set_fast_open(true, true);
     for force_pending in [false, true] {
-        let _kernel = net.kernel(Config { force_pending, ..Config::default() });
+        let _kernel = net.faulty(Faults::none().one_in(FaultKind::Pending, u32::from(force_pending)));
         let wsk = Wsk::new();
         let listener = net.listen_fast_open(ip);
         let first = connect(&wsk, &listener, true, b"hello");

@@ -2,6 +2,7 @@
 
 mod wsk_support;
 
+use ntsim::Faults;
 use ntsim::wsk::Config;
 use std::ptr::null_mut;
 use std::thread;
@@ -79,7 +80,7 @@ fn an_unknown_version_cannot_capture() {
 #[test]
 fn a_late_provider_is_waited_for() {
     let delay = Duration::from_millis(200);
-    let _kernel = kernel(Config { provider_delay: delay, ..Config::default() });
+    let _kernel = Net::host().faulty(Faults::none().provider_appears_after(delay));
     let start = Instant::now();
     let mut block = block();
     assert_eq!(register(&mut block), STATUS_SUCCESS);
@@ -102,7 +103,7 @@ fn a_late_provider_is_waited_for() {
 
 #[test]
 fn deregistering_releases_a_capture_that_waits() {
-    let _kernel = kernel(Config { provider_delay: Duration::from_secs(3600), ..Config::default() });
+    let _kernel = Net::host().faulty(Faults::none().without_provider());
     let mut block = block();
     assert_eq!(register(&mut block), STATUS_SUCCESS);
     let registration = Shared(&raw mut *block);

@@ -1,6 +1,8 @@
 //! Decides for each opportunity whether a fault strikes, and notes what struck. For the kernel's routines, which ask here.
 
-use super::plan::{FaultKind, Faults, KINDS, Sites};
+use super::Operation;
+use super::operation::OPERATIONS;
+use super::plan::{FaultKind, Faults, KINDS, Plan, Sites};
 use super::site::{self, Site, Stack};
 use crate::choice;
 use crate::cpu::current;
@@ -9,6 +11,8 @@ use crate::system::system;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use wsk_sys::{NTSTATUS, STATUS_TABLE};
 
 /// Most strikes that are told one by one; beyond it they are only counted.
 const TOLD: usize = 10_000;
@@ -20,13 +24,20 @@ pub struct Strike {
     pub kind: FaultKind,
     /// The routine that it struck.
     pub place: &'static str,
-    /// Which of the kind's opportunities it was, counted from 1 since the faults were set.
-    pub opportunity: u64,
+    /// Which call of the routine it was, counted from 1 since the faults were set; of allocations, whichever the routine.
+    pub call: u64,
+    /// What the call fails with, if it is a WSK call that fails.
+    pub status: Option<NTSTATUS>,
 }
 
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} (at opportunity {})", self.place, self.kind.name(), self.opportunity)
+        write!(f, "{} #{}: {}", self.place, self.call, self.kind.name())?;
+        let Some(status) = self.status else { return Ok(()) };
+        match STATUS_TABLE.iter().find(|info| info.value == status) {
+            Some(info) => write!(f, ", {}", info.name),
+            None => write!(f, ", {status:#010X}"),
+        }
     }
 }
 
@@ -41,6 +52,8 @@ struct State {
     faults: Faults,
     /// Opportunities of each kind that may strike, since the faults were set.
     opportunities: [u64; KINDS],
+    /// Calls of each operation, as long as anything may strike.
+    calls: [u64; OPERATIONS],
     /// Strikes of each kind, since the kernel started.
     struck: [u64; KINDS],
     strikes: Vec<Strike>,
@@ -57,6 +70,7 @@ impl Engine {
             state: Mutex::new(State {
                 faults,
                 opportunities: [0; KINDS],
+                calls: [0; OPERATIONS],
                 struck: [0; KINDS],
                 strikes: Vec::new(),
                 site_numbers: HashMap::new(),
@@ -71,6 +85,7 @@ impl Engine {
         self.armed.store(faults.armed(), Ordering::Relaxed);
         state.faults = faults;
         state.opportunities = [0; KINDS];
+        state.calls = [0; OPERATIONS];
     }
 
     /// How often a kind struck since the kernel started.
@@ -88,6 +103,11 @@ impl Engine {
         self.state.lock().sites.clone()
     }
 
+    /// Longest time by which something is late.
+    pub(super) fn longest_delay(&self) -> Duration {
+        self.state.lock().faults.longest_delay
+    }
+
     fn may_strike(&self, kind: FaultKind) -> bool {
         self.armed.load(Ordering::Relaxed) & kind.bit() != 0
     }
@@ -102,6 +122,58 @@ impl Engine {
         };
         // With no lock held: who chooses may be a scheduler.
         (opportunity, opportunity == rate.nth || choice::happens(kind.name(), rate.one_in))
+    }
+
+    /// Whether a kind strikes a routine now.
+    pub(super) fn strike(&self, kind: FaultKind, place: &'static str) -> bool {
+        if !self.may_strike(kind) {
+            return false;
+        }
+        let (call, strikes) = self.draw(kind);
+        if strikes {
+            self.note(Strike { kind, place, call, status: None });
+        }
+        strikes
+    }
+
+    /// What strikes a WSK call.
+    pub(super) fn call(&self, operation: Operation) -> Vec<Strike> {
+        if self.armed.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let (call, planned, at_random) = {
+            let mut state = self.state.lock();
+            state.calls[operation as usize] += 1;
+            let call = state.calls[operation as usize];
+            let faults = &state.faults;
+            let meant = |plan: &&Plan| plan.operation == operation && (plan.nth == 0 || plan.nth == call);
+            let planned: Vec<Plan> = faults.plans.iter().filter(meant).copied().collect();
+            (call, planned, faults.only.is_empty() || faults.only.contains(&operation))
+        };
+        let mut strikes = Vec::new();
+        for &kind in FaultKind::ALL.iter().filter(|kind| kind.strikes(operation) && self.may_strike(**kind)) {
+            let plan = planned.iter().find(|plan| plan.kind == kind);
+            if plan.is_none() && !(at_random && self.draw(kind).1) {
+                continue;
+            }
+            let mut status = plan.and_then(|plan| plan.status);
+            if kind == FaultKind::Status && status.is_none() {
+                status = self.any_status(operation);
+                if status.is_none() {
+                    continue;
+                }
+            }
+            let strike = Strike { kind, place: operation.name(), call, status };
+            self.note(strike);
+            strikes.push(strike);
+        }
+        strikes
+    }
+
+    /// One of the statuses that an operation may fail with.
+    fn any_status(&self, operation: Operation) -> Option<NTSTATUS> {
+        let statuses = self.state.lock().faults.statuses_of(operation).to_vec();
+        if statuses.is_empty() { None } else { Some(statuses[choice::choose("status of a call", statuses.len())]) }
     }
 
     fn note(&self, strike: Strike) {
@@ -137,9 +209,9 @@ pub(crate) fn allocation_fails() -> bool {
     }
     let place = current().call.get();
     let is_new = engine.note_site(place);
-    let (opportunity, strikes) = engine.draw(FaultKind::Allocation);
+    let (call, strikes) = engine.draw(FaultKind::Allocation);
     if is_new || strikes {
-        engine.note(Strike { kind: FaultKind::Allocation, place, opportunity });
+        engine.note(Strike { kind: FaultKind::Allocation, place, call, status: None });
     }
     is_new || strikes
 }

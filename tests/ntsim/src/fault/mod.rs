@@ -10,12 +10,19 @@
 //! | `plan` | [`Faults`]: what may go wrong |
 //! | `engine` | decides for each opportunity, and notes what struck |
 //! | `site` | the call stacks of allocations |
+//! | `operation` | the functions of WSK, and what they may fail with |
+//! | `fate` | what is to happen to one WSK call |
 
 mod engine;
+mod fate;
+mod operation;
 mod plan;
 mod site;
 
 pub use engine::Strike;
 pub(crate) use engine::{Engine, allocation_fails};
+pub(crate) use fate::{Fate, cancel_is_missed, failure, fate};
+pub use operation::Operation;
+pub(crate) use plan::Presence;
 pub use plan::{FaultKind, Faults};
 pub use site::Site;

@@ -3,6 +3,7 @@
 use super::rules;
 use crate::{mdl, verifier};
 use std::io::{IoSlice, IoSliceMut};
+use std::ops::Range;
 use wsk_sys::{
     MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, MmGetMdlVirtualAddress, NTSTATUS,
     STATUS_INVALID_PARAMETER, WSK_BUF,
@@ -66,14 +67,14 @@ impl Data {
         self.length
     }
 
-    /// The bytes from `done` on, or the first of them if there are many pieces, for sending.
+    /// The bytes of a range, or the first of them if there are many pieces, for sending.
     ///
     /// # Safety
     /// The IRP that brought the buffer is not yet completed.
-    pub(super) unsafe fn with_slices<R>(&self, done: usize, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+    pub(super) unsafe fn with_slices<R>(&self, range: Range<usize>, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let mut slices = [IoSlice::new(&[]); PIECES];
         let mut count = 0;
-        for (start, length) in self.pieces(done).take(PIECES) {
+        for (start, length) in self.pieces(range).take(PIECES) {
             // SAFETY: the pieces lie in the checked chain, which the driver leaves alone until completion.
             slices[count] = IoSlice::new(unsafe { std::slice::from_raw_parts(start, length) });
             count += 1;
@@ -85,10 +86,14 @@ impl Data {
     ///
     /// # Safety
     /// As [`with_slices`](Self::with_slices).
-    pub(super) unsafe fn with_slices_mut<R>(&self, done: usize, f: impl FnOnce(&mut [IoSliceMut<'_>]) -> R) -> R {
+    pub(super) unsafe fn with_slices_mut<R>(
+        &self,
+        range: Range<usize>,
+        f: impl FnOnce(&mut [IoSliceMut<'_>]) -> R,
+    ) -> R {
         let mut slices: [IoSliceMut<'_>; PIECES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
         let mut count = 0;
-        for (start, length) in self.pieces(done).take(PIECES) {
+        for (start, length) in self.pieces(range).take(PIECES) {
             // SAFETY: as in `with_slices`; the pieces of a chain do not overlap.
             slices[count] = IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(start, length) });
             count += 1;
@@ -96,11 +101,11 @@ impl Data {
         f(&mut slices[..count])
     }
 
-    /// Addresses and lengths of the pieces from `done` on; none is empty.
-    fn pieces(&self, done: usize) -> impl Iterator<Item = (*mut u8, usize)> {
+    /// Addresses and lengths of the pieces of a range; none is empty.
+    fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = (*mut u8, usize)> {
         let mut mdl = self.mdl;
-        let mut skip = self.offset + done;
-        let mut left = self.length - done;
+        let mut skip = self.offset + range.start;
+        let mut left = range.end.min(self.length) - range.start;
         std::iter::from_fn(move || {
             while left > 0 {
                 // SAFETY: `checked` has walked this far with the same figures.

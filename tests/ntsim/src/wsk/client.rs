@@ -7,6 +7,7 @@ use super::request::{Irp, Outcome, Owner};
 use super::socket::Socket;
 use super::{BUILD_CONNECT_EX, Provider, lock, names, provider, rules};
 use crate::cpu;
+use crate::fault::{self, Operation};
 use crate::sched::{self, Mutex};
 use crate::verifier::{self, Call, require_irql};
 use std::collections::{BTreeMap, HashMap};
@@ -15,13 +16,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wsk_sys::{
-    AF_INET, AF_INET6, DISPATCH_LEVEL, IPPROTO_TCP, IRP, KIRQL, NT_SUCCESS, NTSTATUS, NotificationEvent, PEPROCESS,
-    PETHREAD, PSECURITY_DESCRIPTOR, PWSK_CLIENT, SOCK_STREAM, SOCKADDR, STATUS_BUFFER_OVERFLOW,
-    STATUS_DEVICE_NOT_READY, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_NOT_SUPPORTED,
-    STATUS_PENDING, SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET,
-    WSK_FLAG_CONNECTION_SOCKET, WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET,
-    WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI, WSK_TDI_BEHAVIOR, WSK_TRANSPORT, WSK_TRANSPORT_LIST_CHANGE,
-    WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
+    AF_INET, AF_INET6, DISPATCH_LEVEL, IPPROTO_TCP, IRP, KIRQL, NTSTATUS, NotificationEvent, PEPROCESS, PETHREAD,
+    PSECURITY_DESCRIPTOR, PWSK_CLIENT, SOCK_STREAM, SOCKADDR, STATUS_BUFFER_OVERFLOW, STATUS_DEVICE_NOT_READY,
+    STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
+    SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET, WSK_FLAG_CONNECTION_SOCKET,
+    WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET, WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI,
+    WSK_TDI_BEHAVIOR, WSK_TRANSPORT, WSK_TRANSPORT_LIST_CHANGE, WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
 };
 
 static PROVIDER_TABLE: WSK_PROVIDER_DISPATCH = WSK_PROVIDER_DISPATCH {
@@ -62,8 +62,9 @@ struct State {
     sockets: BTreeMap<u64, Weak<Socket>>,
     /// Results of name resolution that the driver holds, by the address of their heads.
     lists: HashMap<usize, AddressList>,
-    /// Pending WSK_TRANSPORT_LIST_CHANGE requests; the list never changes.
-    list_changes: Vec<Irp>,
+    /// Requests that only their cancellation or WskDeregister ends: WSK_TRANSPORT_LIST_CHANGE, since the list never changes,
+    /// and what is held back.
+    kept: Vec<Irp>,
 }
 
 impl State {
@@ -90,7 +91,7 @@ impl Client {
                 lookups: 0,
                 sockets: BTreeMap::new(),
                 lists: HashMap::new(),
-                list_changes: Vec::new(),
+                kept: Vec::new(),
             }),
             answer: Event::new(NotificationEvent),
             progress: Event::new(SynchronizationEvent),
@@ -111,10 +112,21 @@ impl Client {
         self.provider.present.load(Ordering::Acquire)
     }
 
-    /// Lets waiting captures go on if the provider is there. Called when it appears, and for a client that is new then.
+    /// Lets captures go on, or wait, as it is now. Called when the provider appears or goes, for a new client, and at the end
+    /// of the registration.
     pub(super) fn look_for_provider(&self) {
-        if self.provider_is_there() {
-            self.answer.set();
+        let answers = || self.provider_is_there() || lock(&self.state).deregistering;
+        loop {
+            let seen = answers();
+            if seen {
+                self.answer.set();
+            } else {
+                self.answer.clear();
+            }
+            // Of two that look at the same time, the last to act has seen the newest.
+            if answers() == seen {
+                return;
+            }
         }
     }
 
@@ -152,19 +164,19 @@ impl Client {
     }
 
     /// WskDeregister: waits until nothing of the registration is in use.
-    pub(super) fn deregister(&self) {
-        let changes = {
+    pub(super) fn deregister(self: &Arc<Self>) {
+        let kept = {
             let mut state = lock(&self.state);
             if state.deregistering {
                 verifier::violation(&rules::REGISTRATION_BAD, "WskDeregister twice for one registration");
             }
             state.deregistering = true;
             // What cannot be claimed is completed by its cancel routine.
-            state.list_changes.extract_if(.., |irp| irp.claim::<Client>()).collect::<Vec<_>>()
+            state.kept.extract_if(.., |irp| irp.claim::<Client>()).collect::<Vec<_>>()
         };
-        self.answer.set();
-        for irp in changes {
-            self.complete(irp, Outcome::cancelled(0));
+        self.look_for_provider();
+        for irp in kept {
+            self.end_request(irp, Outcome::cancelled(0));
         }
         while !lock(&self.state).idle() {
             if !self.progress.wait(Some(self.provider.config.deregister_patience)) && lock(&self.state).stuck() {
@@ -226,9 +238,9 @@ impl Client {
     ///
     /// # Safety
     /// As [`Irp::accept`].
-    pub(super) unsafe fn accept(&self, irp: *mut IRP, call: &'static str) -> Irp {
+    pub(super) unsafe fn accept(&self, irp: *mut IRP, operation: Operation) -> Irp {
         // SAFETY: the caller's promise.
-        let irp = unsafe { Irp::accept(irp, call) };
+        let irp = unsafe { Irp::accept(irp, operation) };
         lock(&self.state).activity += 1;
         irp
     }
@@ -242,15 +254,47 @@ impl Client {
     /// Completes an IRP whose result is known before its call returns; the result is what the call returns.
     pub(super) fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
         let outcome = outcome.into();
-        if NT_SUCCESS(outcome.status) && self.provider.config.force_pending {
-            let client = Arc::clone(self);
-            let complete = move || client.complete(irp, outcome);
-            cpu::after(cpu::pick_processor(), Duration::ZERO, Box::new(complete));
+        if self.defers(irp, outcome, true) {
             return STATUS_PENDING;
         }
         irp.not_pending();
         self.complete(irp, outcome);
         outcome.status
+    }
+
+    /// Completes an IRP outside its call, now or when its fate says.
+    pub(super) fn end_request(self: &Arc<Self>, irp: Irp, outcome: Outcome) {
+        if !self.defers(irp, outcome, false) {
+            self.complete(irp, outcome);
+        }
+    }
+
+    /// Sees to it that an IRP is completed elsewhere or later, if that is its fate. `inside`: its call has not returned.
+    fn defers(self: &Arc<Self>, irp: Irp, outcome: Outcome, inside: bool) -> bool {
+        let Some((processor, delay)) = irp.fate().deferral(cpu::processor().index, inside) else { return false };
+        let client = Arc::clone(self);
+        cpu::after(processor, delay, Box::new(move || client.complete(irp, outcome)));
+        true
+    }
+
+    /// What a call returns whose work is not done because of a fault; `None` if it is to be done.
+    fn intercept(self: &Arc<Self>, irp: Irp, operation: Operation) -> Option<NTSTATUS> {
+        if let Some(status) = irp.fate().status {
+            let information = if operation.repeats_its_status() { status as u32 as usize } else { 0 };
+            return Some(self.finish(irp, Outcome { status, information }));
+        }
+        irp.fate().held.then(|| self.keep(irp))
+    }
+
+    /// Keeps an IRP until it is cancelled or the registration ends.
+    fn keep(self: &Arc<Self>, irp: Irp) -> NTSTATUS {
+        let mut state = lock(&self.state);
+        if state.deregistering || !irp.pend(self) {
+            drop(state);
+            return self.finish(irp, Outcome::cancelled(0));
+        }
+        state.kept.push(irp);
+        STATUS_PENDING
     }
 
     fn activity_ended(&self) {
@@ -260,8 +304,12 @@ impl Client {
 
 impl Owner for Client {
     fn cancelled(self: Arc<Self>, irp: Irp) {
-        lock(&self.state).list_changes.retain(|other| *other != irp);
-        self.complete(irp, Outcome::cancelled(0));
+        let kept = {
+            let mut state = lock(&self.state);
+            let index = state.kept.iter().position(|other| *other == irp);
+            index.map(|index| state.kept.swap_remove(index))
+        };
+        self.end_request(kept.expect("a request is kept until its owner takes it out"), Outcome::cancelled(0));
     }
 }
 
@@ -305,7 +353,7 @@ impl Drop for ClientCall {
 /// # Safety
 /// `irp` is null or valid.
 pub(super) unsafe fn with_irp(
-    name: &'static str,
+    operation: Operation,
     client: PWSK_CLIENT,
     highest: KIRQL,
     irp: *mut IRP,
@@ -314,15 +362,15 @@ pub(super) unsafe fn with_irp(
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
-    match ClientCall::enter(client, name, highest) {
+    match ClientCall::enter(client, operation.name(), highest) {
         Ok(call) => {
             // SAFETY: the caller's promise.
-            let irp = unsafe { call.client.accept(irp, name) };
-            serve(&call.client, irp)
+            let irp = unsafe { call.client.accept(irp, operation) };
+            call.client.intercept(irp, operation).unwrap_or_else(|| serve(&call.client, irp))
         }
         Err(status) => {
             // SAFETY: the caller's promise.
-            unsafe { Irp::accept(irp, name) }.refuse(status);
+            unsafe { Irp::accept(irp, operation) }.refuse(status);
             status
         }
     }
@@ -357,7 +405,7 @@ unsafe extern "system" fn socket(
         client.finish(irp, socket.map(|socket| socket.pointer()))
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskSocket", client, DISPATCH_LEVEL, irp, serve) }
+    unsafe { with_irp(Operation::Socket, client, DISPATCH_LEVEL, irp, serve) }
 }
 
 unsafe extern "system" fn socket_connect(
@@ -374,15 +422,15 @@ unsafe extern "system" fn socket_connect(
     _security: PSECURITY_DESCRIPTOR,
     irp: *mut IRP,
 ) -> NTSTATUS {
-    let name = "WskSocketConnect";
+    let operation = Operation::SocketConnect;
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
-    let call = match ClientCall::enter(client, name, DISPATCH_LEVEL) {
+    let call = match ClientCall::enter(client, operation.name(), DISPATCH_LEVEL) {
         Ok(call) => call,
         Err(status) => {
             // SAFETY: the contract of the function type.
-            unsafe { Irp::accept(irp, name) }.refuse(status);
+            unsafe { Irp::accept(irp, operation) }.refuse(status);
             return status;
         }
     };
@@ -402,12 +450,12 @@ unsafe extern "system" fn socket_connect(
     match open() {
         Ok((socket, local, remote)) => {
             // SAFETY: the contract of the function type.
-            let irp = unsafe { socket.accept(irp, name) };
+            let irp = unsafe { socket.accept(irp, operation) };
             socket.create_connected(irp, &local, &remote)
         }
         Err(status) => {
             // SAFETY: the contract of the function type.
-            let irp = unsafe { call.client.accept(irp, name) };
+            let irp = unsafe { call.client.accept(irp, operation) };
             call.client.finish(irp, Err(status))
         }
     }
@@ -428,10 +476,10 @@ unsafe extern "system" fn control_client(
     output_size_returned: *mut usize,
     irp: *mut IRP,
 ) -> NTSTATUS {
-    let name = "WskControlClient";
+    let operation = Operation::ControlClient;
     if code == WSK_TRANSPORT_LIST_CHANGE {
         // SAFETY: the contract of the function type.
-        return unsafe { with_irp(name, client, DISPATCH_LEVEL, irp, await_list_change) };
+        return unsafe { with_irp(operation, client, DISPATCH_LEVEL, irp, Client::keep) };
     }
     let run = |client: &Arc<Client>| match code {
         // SAFETY: the contract of the function type.
@@ -442,25 +490,16 @@ unsafe extern "system" fn control_client(
         _ => Err(STATUS_NOT_SUPPORTED),
     };
     if irp.is_null() {
-        return match ClientCall::enter(client, name, DISPATCH_LEVEL) {
-            Ok(call) => Outcome::from(run(&call.client)).status,
+        return match ClientCall::enter(client, operation.name(), DISPATCH_LEVEL) {
+            Ok(call) => {
+                let failure = fault::failure(operation);
+                failure.unwrap_or_else(|| Outcome::from(run(&call.client)).status)
+            }
             Err(status) => status,
         };
     }
     // SAFETY: the contract of the function type.
-    unsafe { with_irp(name, client, DISPATCH_LEVEL, irp, |client, irp| client.finish(irp, run(client))) }
-}
-
-/// WSK_TRANSPORT_LIST_CHANGE: the list of transports never changes, so the request waits for its cancellation or for
-/// WskDeregister.
-fn await_list_change(client: &Arc<Client>, irp: Irp) -> NTSTATUS {
-    let mut state = lock(&client.state);
-    if state.deregistering || !irp.pend(client) {
-        drop(state);
-        return client.finish(irp, Outcome::cancelled(0));
-    }
-    state.list_changes.push(irp);
-    STATUS_PENDING
+    unsafe { with_irp(operation, client, DISPATCH_LEVEL, irp, |client, irp| client.finish(irp, run(client))) }
 }
 
 /// WSK_TRANSPORT_LIST_QUERY.

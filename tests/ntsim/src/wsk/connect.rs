@@ -5,7 +5,7 @@
 //! leaves a dead socket.
 
 use super::buffer::Data;
-use super::request::{Irp, Outcome, Request};
+use super::request::{Irp, Outcome};
 use super::socket::{Phase, Socket, State};
 use super::transfer;
 use crate::sched::MutexGuard;
@@ -19,7 +19,7 @@ use wsk_sys::{
 
 /// A pending connect.
 pub(super) struct Connect {
-    request: Request,
+    irp: Irp,
     data: Option<Data>,
     /// Bytes of it that the network has taken over.
     sent: usize,
@@ -38,76 +38,76 @@ impl Socket {
         data: Option<Data>,
         creates_socket: bool,
     ) -> NTSTATUS {
-        let request = Request::new(irp, self);
-        let mut connect = Connect { request, data, sent: 0, established: false, creates_socket };
+        let mut connect = Connect { irp, data, sent: 0, established: false, creates_socket };
         let mut state = self.lock();
         if let Err(status) = state.may_connect() {
             drop((state, connect));
             return self.finish(irp, Err(status));
         }
         state.phase = Phase::Connecting;
-        let result = match state.start_connect(&mut connect, remote) {
-            Err(status) => Err(status),
-            Ok(()) => {
-                let attempt =
-                    if self.config().force_pending { Poll::Pending } else { state.attempt_connect(&mut connect) };
-                match attempt {
-                    Poll::Ready(result) => result,
-                    Poll::Pending if connect.request.pend(self) => {
-                        state.connect = Some(connect);
-                        state.rearm();
-                        return STATUS_PENDING;
-                    }
-                    Poll::Pending => Err(STATUS_CANCELLED),
-                }
+        let fate = irp.fate();
+        let mut result = if fate.held { Ok(()) } else { state.start_connect(&mut connect, remote) };
+        if result.is_ok() {
+            let mut attempt = Poll::Pending;
+            if !fate.pends {
+                (state, attempt) = self.insist(&irp, state, |state| state.attempt_connect(&mut connect));
             }
-        };
-        irp.not_pending();
-        self.conclude_connect(state, connect, result)
+            result = match attempt {
+                Poll::Ready(result) => result,
+                Poll::Pending if irp.pend(self) => {
+                    state.connect = Some(connect);
+                    state.rearm();
+                    return STATUS_PENDING;
+                }
+                Poll::Pending => Err(STATUS_CANCELLED),
+            };
+        }
+        self.conclude_connect(state, connect, result, true)
     }
 
     /// The rest of WskSocketConnect: binds and connects a socket that the driver does not know of yet.
     pub(super) fn create_connected(self: &Arc<Self>, irp: Irp, local: &SocketAddr, remote: &SocketAddr) -> NTSTATUS {
-        match self.bind(local) {
-            Ok(()) => self.connect(irp, remote, None, true),
-            Err(status) => {
-                let status = self.finish(irp, Err(status));
-                self.discard();
-                status
-            }
+        let failure = irp.fate().status.or_else(|| self.bind(local).err());
+        let Some(status) = failure else { return self.connect(irp, remote, None, true) };
+        if self.defers(irp, Err(status).into(), true, Socket::discard) {
+            return STATUS_PENDING;
         }
+        let status = self.finish(irp, Err(status));
+        self.discard();
+        status
     }
 
     /// Works on a pending connect.
     pub(super) fn advance_connect(self: &Arc<Self>) {
         let mut state = self.lock();
         let Some(mut connect) = state.connect.take() else { return };
-        if !connect.request.claim() {
+        if !connect.irp.claim::<Socket>() {
             // Its cancel routine comes, and finds it in its place.
             state.connect = Some(connect);
             return;
         }
         let result = match state.attempt_connect(&mut connect) {
             Poll::Ready(result) => result,
-            Poll::Pending if connect.request.pend(self) => {
+            Poll::Pending if connect.irp.pend(self) => {
                 state.connect = Some(connect);
                 state.rearm();
                 return;
             }
             Poll::Pending => Err(STATUS_CANCELLED),
         };
-        self.conclude_connect(state, connect, result);
+        self.conclude_connect(state, connect, result, false);
     }
 
-    /// Ends a connect that the caller owns, and gives up its lock for that.
+    /// Ends a connect that the caller owns, and gives up its lock for that. `inside`: its call has not returned, and returns
+    /// what this does.
     pub(super) fn conclude_connect(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
         connect: Connect,
         result: Result<(), NTSTATUS>,
+        inside: bool,
     ) -> NTSTATUS {
-        let Connect { request, sent, creates_socket, data, .. } = connect;
-        let irp = request.irp();
+        let Connect { irp, sent, creates_socket, data, .. } = connect;
         let endpoint = match result {
             Ok(()) => {
                 state.phase = Phase::Connected;
@@ -123,10 +123,20 @@ impl Socket {
         drop(endpoint);
         let information = if creates_socket { self.pointer() } else { sent };
         let outcome = Outcome::from(result.map(|()| information));
-        self.complete(irp, outcome);
-        if creates_socket && result.is_err() {
-            self.discard();
+        let never_seen = creates_socket && result.is_err();
+        let discard = move |socket: &Arc<Socket>| {
+            if never_seen {
+                socket.discard();
+            }
+        };
+        if self.defers(irp, outcome, inside, discard) {
+            return STATUS_PENDING;
         }
+        if inside {
+            irp.not_pending();
+        }
+        self.complete(irp, outcome);
+        discard(self);
         outcome.status
     }
 }
@@ -146,7 +156,7 @@ impl State {
         connect.sent = match &connect.data {
             // SAFETY: the request is accepted and not completed.
             Some(data) if self.fast_open => unsafe {
-                data.with_slices(0, |slices| endpoint.connect(remote, Some(slices)))?
+                data.with_slices(0..data.len(), |slices| endpoint.connect(remote, Some(slices)))?
             },
             _ => endpoint.connect(remote, None)?,
         };
@@ -157,6 +167,9 @@ impl State {
         if let Some(status) = self.broken {
             return Poll::Ready(Err(status));
         }
+        if connect.irp.fate().held {
+            return Poll::Pending;
+        }
         let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED)) };
         if !connect.established {
             match endpoint.connected() {
@@ -165,13 +178,13 @@ impl State {
             }
         }
         match &connect.data {
-            Some(data) => transfer::send(&**endpoint, data, false, &mut connect.sent),
+            Some(data) => transfer::send(&**endpoint, data, false, connect.irp.fate().first_piece, &mut connect.sent),
             None => Poll::Ready(Ok(())),
         }
     }
 
     /// Takes the connect of an IRP out of its place.
     pub(super) fn take_connect(&mut self, irp: Irp) -> Option<Connect> {
-        self.connect.take_if(|connect| connect.request.irp() == irp)
+        self.connect.take_if(|connect| connect.irp == irp)
     }
 }

@@ -4,8 +4,8 @@
 use std::cell::UnsafeCell;
 use std::time::Duration;
 use wsk_sys::{
-    EVENT_TYPE, Executive, FALSE, KEVENT, KeInitializeEvent, KeSetEvent, KeWaitForSingleObject, KernelMode,
-    STATUS_TIMEOUT,
+    EVENT_TYPE, Executive, FALSE, KEVENT, KeClearEvent, KeInitializeEvent, KeSetEvent, KeWaitForSingleObject,
+    KernelMode, STATUS_TIMEOUT,
 };
 
 /// An event at a fixed address.
@@ -30,6 +30,12 @@ impl Event {
     pub(super) fn set(&self) {
         // SAFETY: initialised in `new`.
         unsafe { KeSetEvent(self.0.get(), 0, FALSE) };
+    }
+
+    /// Takes the signal back. IRQL: <= DISPATCH_LEVEL.
+    pub(super) fn clear(&self) {
+        // SAFETY: initialised in `new`.
+        unsafe { KeClearEvent(self.0.get()) };
     }
 
     /// Waits, for ever without a limit; false if the limit has passed. IRQL: PASSIVE_LEVEL, or <= DISPATCH_LEVEL with a

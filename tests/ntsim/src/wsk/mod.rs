@@ -12,6 +12,7 @@
 //! | `control` | options and ioctls |
 //! | `connect`, `transfer` | connecting; sending, receiving and disconnecting |
 //! | `socket` | a socket's state, its calls in progress, its close |
+//! | `faults` | what faults make of a socket's calls |
 //! | `request` | who owns a pending IRP: the provider or its cancel routine |
 //! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
 //! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
@@ -34,6 +35,7 @@ mod client;
 mod connect;
 mod control;
 mod event;
+mod faults;
 mod host_names;
 mod host_sockets;
 mod memory_sockets;
@@ -46,17 +48,19 @@ mod table;
 mod transfer;
 mod transport;
 
+pub use crate::fault::Operation;
 pub use registration::{
     WskCaptureProviderNPI, WskDeregister, WskQueryProviderCharacteristics, WskRegister, WskReleaseProviderNPI,
 };
 pub use rules::WSK_RULES;
 
+use crate::fault::Presence;
 use crate::network::Network;
 use crate::sched::{Mutex, MutexGuard};
 use crate::{cpu, verifier};
 use client::Client;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use transport::Transport;
 use wsk_sys::WSK_PROVIDER_CONNECTION_DISPATCH;
@@ -73,28 +77,13 @@ const BUILD_FAST_OPEN: u32 = 14393;
 pub struct Config {
     /// Build of the simulated system: decides how long the tables are and which options exist.
     pub os_build: u32,
-    /// The provider appears only this long after the kernel has started.
-    pub provider_delay: Duration,
-    /// WskConnectEx is there, but completes with STATUS_NOT_IMPLEMENTED.
-    pub connect_ex_not_implemented: bool,
-    /// No request succeeds inside its call: each is pending first and is completed from the socket's processor.
-    pub force_pending: bool,
-    /// IoCancelIrp has no effect on the provider's IRPs; closing the socket still has.
-    pub cancel_ignored: bool,
     /// How long WskDeregister waits without any progress before the verifier reports what is still open.
     pub deregister_patience: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
-            os_build: 22000,
-            provider_delay: Duration::ZERO,
-            connect_ex_not_implemented: false,
-            force_pending: false,
-            cancel_ignored: false,
-            deregister_patience: Duration::from_secs(10),
-        }
+        Config { os_build: 22000, deregister_patience: Duration::from_secs(10) }
     }
 }
 
@@ -102,8 +91,10 @@ impl Default for Config {
 struct Provider {
     config: Config,
     transport: Box<dyn Transport>,
-    /// Captures succeed from when this is set.
+    /// Captures succeed while this is set.
     present: AtomicBool,
+    /// How often it was asked to appear or to go.
+    presences: AtomicU64,
     clients: Mutex<Vec<Arc<Client>>>,
     connection_table: WSK_PROVIDER_CONNECTION_DISPATCH,
 }
@@ -112,31 +103,45 @@ static PROVIDER: Mutex<Option<Arc<Provider>>> = Mutex::new(None);
 
 /// Starts the provider over a network in memory, or else over the host's sockets; the kernel calls this once its
 /// processors run.
-pub(crate) fn start(config: Config, network: Option<Network>) {
+pub(crate) fn start(config: Config, network: Option<Network>, presence: Presence) {
     let transport: Box<dyn Transport> = match network {
         Some(network) => Box::new(memory_sockets::MemorySockets::start(&network)),
         None => Box::new(host_sockets::HostSockets),
     };
-    let delay = config.provider_delay;
     let provider = Arc::new(Provider {
         connection_table: table::connection_table(&config),
         config,
         transport,
-        present: AtomicBool::new(delay.is_zero()),
+        present: AtomicBool::new(false),
+        presences: AtomicU64::new(0),
         clients: Mutex::new(Vec::new()),
     });
-    if !delay.is_zero() {
-        let late = Arc::downgrade(&provider);
-        let appear = move || {
-            if let Some(provider) = late.upgrade() {
-                provider.present.store(true, Ordering::Release);
-                let clients = lock(&provider.clients).clone();
-                clients.iter().for_each(|client| client.look_for_provider());
-            }
-        };
-        cpu::after(0, delay, Box::new(appear));
-    }
     *lock(&PROVIDER) = Some(provider);
+    set_presence(presence);
+}
+
+/// Has the provider appear, now or later, or go.
+pub(crate) fn set_presence(presence: Presence) {
+    let provider = provider("the faults");
+    let number = provider.presences.fetch_add(1, Ordering::Relaxed) + 1;
+    provider.show(presence == Presence::Always);
+    let Presence::After(delay) = presence else { return };
+    let late = Arc::downgrade(&provider);
+    let appear = move || {
+        // Unless something else was asked for meanwhile.
+        if let Some(provider) = late.upgrade().filter(|late| late.presences.load(Ordering::Relaxed) == number) {
+            provider.show(true);
+        }
+    };
+    cpu::after(0, delay, Box::new(appear));
+}
+
+impl Provider {
+    fn show(&self, present: bool) {
+        self.present.store(present, Ordering::Release);
+        let clients = lock(&self.clients).clone();
+        clients.iter().for_each(|client| client.look_for_provider());
+    }
 }
 
 /// What a driver must have given back when its unload routine has returned: its registration, and with that all else.

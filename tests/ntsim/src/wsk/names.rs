@@ -1,11 +1,12 @@
 //! Name resolution: WskGetAddressInfo, WskFreeAddressInfo and WskGetNameInfo. All of them run at PASSIVE_LEVEL, and so do
-//! the completion routines of their IRPs.
+//! the completion routines of their IRPs, unless a fault puts them elsewhere.
 
 use super::address::{self, Family};
 use super::client::{Client, ClientCall, with_irp};
 use super::request::{Irp, Outcome, Owner};
 use super::transport::{AddressAnswer, AddressQuery, NameAnswer, NameQuery};
 use super::{lock, rules};
+use crate::fault::Operation;
 use crate::sched::Mutex;
 use crate::verifier;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Lookup {
     fn pend(client: &Arc<Client>, irp: Irp) -> Option<Arc<Lookup>> {
         let lookup = Arc::new(Lookup { client: Arc::clone(client), irp: Mutex::new(Some(irp)) });
         client.lookup_begins();
-        if client.provider().config.cancel_ignored || irp.pend(&lookup) {
+        if irp.pend(&lookup) {
             return Some(lookup);
         }
         client.lookup_ends();
@@ -98,23 +99,23 @@ impl Lookup {
     fn answer(&self, deliver: impl FnOnce() -> Result<(), NTSTATUS>) {
         let irp = {
             let mut waiting = lock(&self.irp);
-            let ours = |irp: &mut Irp| self.client.provider().config.cancel_ignored || irp.claim::<Lookup>();
-            waiting.take_if(ours)
+            waiting.take_if(|irp| irp.claim::<Lookup>())
         };
         if let Some(irp) = irp {
             self.client.lookup_ends();
             // Information repeats the status of these functions.
             let status = deliver().err().unwrap_or(wsk_sys::STATUS_SUCCESS);
-            self.client.complete(irp, Outcome { status, information: status as u32 as usize });
+            self.client.end_request(irp, Outcome { status, information: status as u32 as usize });
         }
     }
 }
 
 impl Owner for Lookup {
     fn cancelled(self: Arc<Self>, irp: Irp) {
-        *lock(&self.irp) = None;
+        // The one with its fate.
+        let irp = lock(&self.irp).take().unwrap_or(irp);
         self.client.lookup_ends();
-        self.client.complete(irp, Outcome::cancelled(0));
+        self.client.end_request(irp, Outcome::cancelled(0));
     }
 }
 
@@ -167,7 +168,7 @@ pub(super) unsafe extern "system" fn get_address_info(
         STATUS_PENDING
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskGetAddressInfo", client, PASSIVE_LEVEL, irp, serve) }
+    unsafe { with_irp(Operation::GetAddressInfo, client, PASSIVE_LEVEL, irp, serve) }
 }
 
 pub(super) unsafe extern "system" fn free_address_info(client: PWSK_CLIENT, list: *mut ADDRINFOEXW) {
@@ -215,7 +216,7 @@ pub(super) unsafe extern "system" fn get_name_info(
         STATUS_PENDING
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskGetNameInfo", client, PASSIVE_LEVEL, irp, serve) }
+    unsafe { with_irp(Operation::GetNameInfo, client, PASSIVE_LEVEL, irp, serve) }
 }
 
 /// Completes with an error inside the call.

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::{Provider, lock, provider, rules};
+use crate::fault::{self, Operation};
 use crate::verifier::{self, require_irql};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub unsafe extern "system" fn WskRegister(npi: *mut WSK_CLIENT_NPI, registration
         }
         (*dispatch).Version
     };
+    if let Some(status) = fault::failure(Operation::Register) {
+        return status;
+    }
     let provider = provider("WskRegister");
     let client = Arc::new(Client::new(&provider, registration as usize, version));
     {
@@ -74,6 +78,9 @@ pub unsafe extern "system" fn WskCaptureProviderNPI(
         WSK_INFINITE_WAIT => None,
         milliseconds => Some(Duration::from_millis(milliseconds.into())),
     };
+    if let Some(status) = fault::failure(Operation::Capture) {
+        return status;
+    }
     match client.capture(limit) {
         Ok(captured) => {
             // SAFETY: the contract of the function.
@@ -106,6 +113,9 @@ pub unsafe extern "system" fn WskQueryProviderCharacteristics(
     let client = unsafe { find_or_ended(&provider, registration, name) };
     if !client.is_some_and(|client| client.provider_is_there()) {
         return STATUS_DEVICE_NOT_READY;
+    }
+    if let Some(status) = fault::failure(Operation::QueryProvider) {
+        return status;
     }
     let versions = WSK_PROVIDER_CHARACTERISTICS { HighestVersion: WSK_VERSION_1_0, LowestVersion: WSK_VERSION_1_0 };
     // SAFETY: the contract of the function.

@@ -5,7 +5,7 @@
 //! so that a cancel never loses data that has left the network, and puts it back if there was none. A claim that fails
 //! leaves the request where it is: the cancel routine is on its way to it.
 
-use super::socket::Socket;
+use crate::fault::{self, Fate, Operation};
 use crate::irp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,8 +21,18 @@ pub(super) trait Owner: Send + Sync {
 }
 
 /// An IRP that a call of the provider has accepted and that is not completed yet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Irp(*mut IRP);
+#[derive(Clone, Copy)]
+pub(super) struct Irp {
+    irp: *mut IRP,
+    /// What is to happen to its call; the usual in what a cancel routine gets, which finds the whole in its queue.
+    fate: Fate,
+}
+
+impl PartialEq for Irp {
+    fn eq(&self, other: &Irp) -> bool {
+        self.irp == other.irp
+    }
+}
 
 // SAFETY: between acceptance and completion an IRP belongs to the provider, on whichever thread.
 unsafe impl Send for Irp {}
@@ -34,24 +44,29 @@ impl Irp {
     ///
     /// # Safety
     /// `irp` is valid, not null, and the caller of the provider leaves it alone until completion.
-    pub(super) unsafe fn accept(irp: *mut IRP, call: &'static str) -> Irp {
+    pub(super) unsafe fn accept(irp: *mut IRP, operation: Operation) -> Irp {
         // SAFETY: the caller's promise.
-        unsafe { irp::provider_accept(irp, call) };
-        Irp(irp)
+        unsafe { irp::provider_accept(irp, operation.name()) };
+        Irp { irp, fate: fault::fate(operation) }
+    }
+
+    /// What is to happen to its call.
+    pub(super) fn fate(&self) -> &Fate {
+        &self.fate
     }
 
     /// Completes. The IRP is the driver's again, and must not be touched any more.
     pub(super) fn complete(self, status: NTSTATUS, information: usize) {
         // SAFETY: accepted and not completed. Each IRP is completed once since the exchange of its cancel routine, and
         // the removal from its queue under the lock, have one winner.
-        unsafe { irp::provider_complete(self.0, status, information) };
+        unsafe { irp::provider_complete(self.irp, status, information) };
     }
 
     /// Takes the pending mark off an IRP that is completed inside its call: the mark and STATUS_PENDING go together, as a
     /// driver that passes an IRP of its own caller through relies on.
     pub(super) fn not_pending(self) {
         // SAFETY: accepted and not completed, so the provider's stack location is the current one.
-        unsafe { (*IoGetCurrentIrpStackLocation(self.0)).Control &= !SL_PENDING_RETURNED };
+        unsafe { (*IoGetCurrentIrpStackLocation(self.irp)).Control &= !SL_PENDING_RETURNED };
     }
 
     /// Completes, inside its call, an IRP of a call that could not even find its client.
@@ -62,14 +77,17 @@ impl Irp {
 
     /// Makes the IRP cancellable while it waits. False if it was cancelled before: then it is the caller's to complete.
     pub(super) fn pend<O: Owner>(self, owner: &Arc<O>) -> bool {
+        if self.fate.ignores_cancel {
+            return true;
+        }
         let context = Arc::into_raw(Arc::clone(owner)).cast_mut();
         // SAFETY: the IRP is the provider's, and so are its driver context words.
         unsafe {
-            (*self.0).Overlay.DriverContext[0] = context.cast();
-            IoSetCancelRoutine(self.0, Some(cancel::<O> as PDRIVER_CANCEL));
+            (*self.irp).Overlay.DriverContext[0] = context.cast();
+            IoSetCancelRoutine(self.irp, Some(cancel::<O> as PDRIVER_CANCEL));
             // IoCancelIrp sets the flag before it takes the routine: either it finds ours or we find the flag.
-            let cancelled = AtomicU8::from_ptr(&raw mut (*self.0).Cancel).load(Ordering::Acquire) != FALSE;
-            if cancelled && IoSetCancelRoutine(self.0, None).is_some() {
+            let cancelled = AtomicU8::from_ptr(&raw mut (*self.irp).Cancel).load(Ordering::Acquire) != FALSE;
+            if cancelled && IoSetCancelRoutine(self.irp, None).is_some() {
                 drop(Arc::from_raw(context));
                 return false;
             }
@@ -79,12 +97,15 @@ impl Irp {
 
     /// Takes a pending IRP back. False if its cancel routine has it: then it is not the caller's.
     pub(super) fn claim<O: Owner>(self) -> bool {
+        if self.fate.ignores_cancel {
+            return true;
+        }
         // SAFETY: the IRP is not completed, since the caller found it in its queue under the lock, where a cancel
         // routine must take it out first. Who takes the routine takes the reference in the context.
         unsafe {
-            let routine = IoSetCancelRoutine(self.0, None);
+            let routine = IoSetCancelRoutine(self.irp, None);
             if routine.is_some() {
-                drop(Arc::from_raw((*self.0).Overlay.DriverContext[0].cast::<O>().cast_const()));
+                drop(Arc::from_raw((*self.irp).Overlay.DriverContext[0].cast::<O>().cast_const()));
             }
             routine.is_some()
         }
@@ -99,34 +120,7 @@ unsafe extern "system" fn cancel<O: Owner>(_device: *mut DEVICE_OBJECT, irp: *mu
         IoReleaseCancelSpinLock((*irp).CancelIrql);
         owner
     };
-    owner.cancelled(Irp(irp));
-}
-
-/// A pending IRP of a socket.
-pub(super) struct Request {
-    irp: Irp,
-    /// Whether it is made cancellable at all.
-    cancellable: bool,
-}
-
-impl Request {
-    pub(super) fn new(irp: Irp, socket: &Socket) -> Request {
-        Request { irp, cancellable: !socket.config().cancel_ignored }
-    }
-
-    pub(super) fn irp(&self) -> Irp {
-        self.irp
-    }
-
-    /// As [`Irp::pend`].
-    pub(super) fn pend(&self, socket: &Arc<Socket>) -> bool {
-        !self.cancellable || self.irp.pend(socket)
-    }
-
-    /// As [`Irp::claim`].
-    pub(super) fn claim(&self) -> bool {
-        !self.cancellable || self.irp.claim::<Socket>()
-    }
+    owner.cancelled(Irp { irp, fate: Fate::default() });
 }
 
 /// Status and information to complete an IRP with.

@@ -21,6 +21,7 @@ use super::transfer::{Direction, Lane};
 use super::transport::Endpoint;
 use super::{Config, lock, rules, table};
 use crate::cpu::{self, Readiness, Source};
+use crate::fault::Operation;
 use crate::sched::{Mutex, MutexGuard};
 use crate::verifier;
 use std::collections::VecDeque;
@@ -29,9 +30,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
-use wsk_sys::{
-    IRP, NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS, WSK_SOCKET,
-};
+use wsk_sys::{IRP, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS, WSK_SOCKET};
 
 /// What the driver's `PWSK_SOCKET` points to. A closed one is kept for a while, so that a late call is reported and
 /// does not meet another socket at the same address.
@@ -104,8 +103,8 @@ pub(super) struct State {
     calls: Vec<&'static str>,
     /// Accepted IRPs whose completion routines have not returned.
     outstanding: usize,
-    /// Finished IRPs that wait for the processor (`force_pending`).
-    parked: VecDeque<(Irp, Outcome)>,
+    /// IRPs that are held back.
+    pub(super) held: Vec<Irp>,
     closing: Option<Irp>,
 }
 
@@ -140,7 +139,7 @@ impl Socket {
                 exclusive: false,
                 calls: Vec::new(),
                 outstanding: 0,
-                parked: VecDeque::new(),
+                held: Vec::new(),
                 closing: None,
             }),
         });
@@ -168,6 +167,11 @@ impl Socket {
         self.family
     }
 
+    /// The processor that it belongs to.
+    pub(super) fn processor(&self) -> u32 {
+        self.processor
+    }
+
     pub(super) fn config(&self) -> &Config {
         &self.client.provider().config
     }
@@ -190,9 +194,9 @@ impl Socket {
     ///
     /// # Safety
     /// As [`Irp::accept`].
-    pub(super) unsafe fn accept(&self, irp: *mut IRP, call: &'static str) -> Irp {
+    pub(super) unsafe fn accept(&self, irp: *mut IRP, operation: Operation) -> Irp {
         // SAFETY: the caller's promise.
-        let irp = unsafe { Irp::accept(irp, call) };
+        let irp = unsafe { Irp::accept(irp, operation) };
         self.lock().outstanding += 1;
         irp
     }
@@ -205,7 +209,9 @@ impl Socket {
             state.outstanding -= 1;
             if state.outstanding == 0 { state.closing.take() } else { None }
         };
-        if let Some(irp) = closing {
+        if let Some(irp) = closing
+            && !self.defers_close(irp)
+        {
             self.finish_close(irp);
         }
     }
@@ -213,24 +219,12 @@ impl Socket {
     /// Completes an IRP whose result is known before its call returns; the result is what the call returns.
     pub(super) fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
         let outcome = outcome.into();
-        if NT_SUCCESS(outcome.status) && self.config().force_pending {
-            self.lock().parked.push_back((irp, outcome));
-            let socket = Arc::clone(self);
-            cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.release_parked()));
+        if self.defers(irp, outcome, true, |_| ()) {
             return STATUS_PENDING;
         }
         irp.not_pending();
         self.complete(irp, outcome);
         outcome.status
-    }
-
-    fn release_parked(self: &Arc<Self>) {
-        loop {
-            // Bound here: the guard of a scrutinee would live through the completion.
-            let next = self.lock().parked.pop_front();
-            let Some((irp, outcome)) = next else { return };
-            self.complete(irp, outcome);
-        }
     }
 
     /// Serves everything that is queued: as far as the network allows, and to the end on a dead or closed socket.
@@ -253,7 +247,7 @@ impl Socket {
             Some(endpoint) if in_order => endpoint.close(),
             reset => drop(reset),
         }
-        self.release_parked();
+        self.release_held();
         self.advance_all();
         {
             let mut state = self.lock();
@@ -262,14 +256,20 @@ impl Socket {
                 return STATUS_PENDING;
             }
         }
-        if self.config().force_pending {
-            let socket = Arc::clone(self);
-            cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.finish_close(irp)));
+        if self.defers_close(irp) {
             return STATUS_PENDING;
         }
         irp.not_pending();
         self.finish_close(irp);
         STATUS_SUCCESS
+    }
+
+    /// Sees to it that the close is completed elsewhere or later, if that is its fate.
+    fn defers_close(self: &Arc<Self>, irp: Irp) -> bool {
+        let Some((processor, delay)) = irp.fate().deferral(self.processor, true) else { return false };
+        let socket = Arc::clone(self);
+        cpu::after(processor, delay, Box::new(move || socket.finish_close(irp)));
+        true
     }
 
     fn finish_close(self: &Arc<Self>, irp: Irp) {
@@ -323,16 +323,20 @@ impl Owner for Socket {
     fn cancelled(self: Arc<Self>, irp: Irp) {
         let mut state = self.lock();
         if let Some(connect) = state.take_connect(irp) {
-            self.conclude_connect(state, connect, Err(STATUS_CANCELLED));
+            self.conclude_connect(state, connect, Err(STATUS_CANCELLED), false);
             return;
         }
-        let transferred = state.remove_transfer(irp);
+        if let Some(irp) = state.take_held(&irp) {
+            drop(state);
+            return self.end_request(irp, Outcome::cancelled(0));
+        }
+        let (irp, transferred) = state.remove_transfer(irp);
         drop(state);
         // The next in the queue may have waited for this one alone. Not from here: the canceller expects no more than the
         // completion of what it cancels.
         let socket = Arc::clone(&self);
         cpu::after(self.processor, Duration::ZERO, Box::new(move || socket.advance_all()));
-        self.complete(irp, Outcome::cancelled(transferred));
+        self.end_request(irp, Outcome::cancelled(transferred));
     }
 }
 

@@ -10,15 +10,15 @@ use super::request::{Irp, Outcome};
 use super::socket::{Phase, SocketCall, State};
 use super::transfer::Work;
 use super::{BUILD_CONNECT_EX, BUILD_SEND_EX, Config, rules};
+use crate::fault::{self, Operation};
 use crate::verifier::{self, require_irql};
 use std::ffi::c_void;
 use std::net::SocketAddr;
 use wsk_sys::{
     CMSGHDR, DISPATCH_LEVEL, IRP, NTSTATUS, PFN_WSK_CONNECT_EX, PFN_WSK_RECEIVE_EX, PFN_WSK_SEND_EX, SOCKADDR,
     STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION,
-    WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH,
-    WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
+    STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN,
+    WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
 };
 
 /// Most data that WskConnectEx takes.
@@ -97,11 +97,12 @@ unsafe extern "system" fn closed<const SLOT: usize>() -> ! {
 /// # Safety
 /// `socket` is null or was made by the provider; `irp` is null or valid.
 unsafe fn with_irp(
-    name: &'static str,
+    operation: Operation,
     socket: *mut WSK_SOCKET,
     irp: *mut IRP,
     serve: impl FnOnce(&SocketCall, Irp) -> NTSTATUS,
 ) -> NTSTATUS {
+    let name = operation.name();
     let _call = require_irql(name, DISPATCH_LEVEL);
     if irp.is_null() {
         return STATUS_INVALID_PARAMETER;
@@ -109,10 +110,10 @@ unsafe fn with_irp(
     // SAFETY: the caller's promise.
     let (call, irp) = unsafe {
         let call = SocketCall::enter(socket, name);
-        let irp = call.accept(irp, name);
+        let irp = call.accept(irp, operation);
         (call, irp)
     };
-    serve(&call, irp)
+    call.intercept(irp, operation).unwrap_or_else(|| serve(&call, irp))
 }
 
 unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
@@ -123,7 +124,7 @@ unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -
     // SAFETY: the contract of the function type.
     unsafe {
         let call = SocketCall::enter_close(socket);
-        let irp = Irp::accept(irp, "WskCloseSocket");
+        let irp = Irp::accept(irp, Operation::Close);
         call.close(irp)
     }
 }
@@ -149,6 +150,9 @@ unsafe extern "system" fn control_socket(
         if control.needs_irp() {
             return STATUS_INVALID_PARAMETER;
         }
+        if let Some(status) = fault::failure(Operation::ControlSocket) {
+            return status;
+        }
         // SAFETY: the contract of the function type.
         let outcome = Outcome::from(unsafe { control.run(&call) });
         if !output_size_returned.is_null() {
@@ -163,7 +167,7 @@ unsafe extern "system" fn control_socket(
         call.finish(irp, result)
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp(name, socket, irp, serve) }
+    unsafe { with_irp(Operation::ControlSocket, socket, irp, serve) }
 }
 
 unsafe extern "system" fn bind(socket: *mut WSK_SOCKET, local: *mut SOCKADDR, flags: u32, irp: *mut IRP) -> NTSTATUS {
@@ -175,7 +179,7 @@ unsafe extern "system" fn bind(socket: *mut WSK_SOCKET, local: *mut SOCKADDR, fl
         call.finish(irp, result.map(|()| 0))
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskBind", socket, irp, serve) }
+    unsafe { with_irp(Operation::Bind, socket, irp, serve) }
 }
 
 unsafe extern "system" fn connect(
@@ -193,7 +197,7 @@ unsafe extern "system" fn connect(
         }
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskConnect", socket, irp, serve) }
+    unsafe { with_irp(Operation::Connect, socket, irp, serve) }
 }
 
 unsafe extern "system" fn connect_ex(
@@ -203,15 +207,11 @@ unsafe extern "system" fn connect_ex(
     flags: u32,
     irp: *mut IRP,
 ) -> NTSTATUS {
-    let name = "WskConnectEx";
     let serve = |call: &SocketCall, irp| {
-        if call.config().connect_ex_not_implemented {
-            return call.finish(irp, Err(STATUS_NOT_IMPLEMENTED));
-        }
         // SAFETY: the contract of the function type.
         let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|remote| {
             // SAFETY: as above.
-            let data = unsafe { optional_data(buffer, name)? };
+            let data = unsafe { optional_data(buffer, "WskConnectEx")? };
             if flags != 0 {
                 return Err(STATUS_INVALID_PARAMETER);
             }
@@ -226,23 +226,23 @@ unsafe extern "system" fn connect_ex(
         }
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp(name, socket, irp, serve) }
+    unsafe { with_irp(Operation::ConnectEx, socket, irp, serve) }
 }
 
 unsafe extern "system" fn get_local_address(socket: *mut WSK_SOCKET, to: *mut SOCKADDR, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the contract of the function type.
-    unsafe { get_address("WskGetLocalAddress", socket, to, irp, State::local_address) }
+    unsafe { get_address(Operation::GetLocalAddress, socket, to, irp, State::local_address) }
 }
 
 unsafe extern "system" fn get_remote_address(socket: *mut WSK_SOCKET, to: *mut SOCKADDR, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the contract of the function type.
-    unsafe { get_address("WskGetRemoteAddress", socket, to, irp, State::remote_address) }
+    unsafe { get_address(Operation::GetRemoteAddress, socket, to, irp, State::remote_address) }
 }
 
 /// # Safety
 /// As the two functions above.
 unsafe fn get_address(
-    name: &'static str,
+    operation: Operation,
     socket: *mut WSK_SOCKET,
     to: *mut SOCKADDR,
     irp: *mut IRP,
@@ -257,7 +257,7 @@ unsafe fn get_address(
         call.finish(irp, result.map(|_| 0))
     };
     // SAFETY: the caller's promise.
-    unsafe { with_irp(name, socket, irp, serve) }
+    unsafe { with_irp(operation, socket, irp, serve) }
 }
 
 unsafe extern "system" fn send(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NTSTATUS {
@@ -271,7 +271,7 @@ unsafe extern "system" fn send(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, fl
         }
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskSend", socket, irp, serve) }
+    unsafe { with_irp(Operation::Send, socket, irp, serve) }
 }
 
 unsafe extern "system" fn receive(
@@ -295,7 +295,7 @@ unsafe extern "system" fn receive(
         }
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskReceive", socket, irp, serve) }
+    unsafe { with_irp(Operation::Receive, socket, irp, serve) }
 }
 
 unsafe extern "system" fn disconnect(
@@ -304,10 +304,9 @@ unsafe extern "system" fn disconnect(
     flags: u32,
     irp: *mut IRP,
 ) -> NTSTATUS {
-    let name = "WskDisconnect";
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = unsafe { optional_data(buffer, name) };
+        let data = unsafe { optional_data(buffer, "WskDisconnect") };
         match (data, flags) {
             (Ok(data), 0) => call.transfer(irp, Work::Disconnect { data }),
             (Ok(None), WSK_FLAG_ABORTIVE) if buffer.is_null() => call.abort(irp),
@@ -319,7 +318,7 @@ unsafe extern "system" fn disconnect(
         }
     };
     // SAFETY: the contract of the function type.
-    unsafe { with_irp(name, socket, irp, serve) }
+    unsafe { with_irp(Operation::Disconnect, socket, irp, serve) }
 }
 
 /// The provider indicates no data in this version, so there is nothing to give back.
@@ -339,7 +338,7 @@ unsafe extern "system" fn send_ex(
     irp: *mut IRP,
 ) -> NTSTATUS {
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskSendEx", socket, irp, |call, irp| call.finish(irp, Err(STATUS_NOT_SUPPORTED))) }
+    unsafe { with_irp(Operation::SendEx, socket, irp, |call, irp| call.finish(irp, Err(STATUS_NOT_SUPPORTED))) }
 }
 
 unsafe extern "system" fn receive_ex(
@@ -352,7 +351,7 @@ unsafe extern "system" fn receive_ex(
     irp: *mut IRP,
 ) -> NTSTATUS {
     // SAFETY: the contract of the function type.
-    unsafe { with_irp("WskReceiveEx", socket, irp, |call, irp| call.finish(irp, Err(STATUS_NOT_SUPPORTED))) }
+    unsafe { with_irp(Operation::ReceiveEx, socket, irp, |call, irp| call.finish(irp, Err(STATUS_NOT_SUPPORTED))) }
 }
 
 /// Takes a buffer that may be left out; an empty one counts as left out.

@@ -5,7 +5,7 @@
 //! in the order of their requests, and a completion routine that posts the next request cannot nest.
 
 use super::buffer::Data;
-use super::request::{Irp, Outcome, Request};
+use super::request::{Irp, Outcome};
 use super::socket::{Phase, Socket, State};
 use super::transport::Endpoint;
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ impl Lane {
 
 /// A pending request of a lane.
 struct Transfer {
-    request: Request,
+    irp: Irp,
     work: Work,
     /// Bytes transferred.
     done: usize,
@@ -80,12 +80,19 @@ impl Socket {
             drop((state, work));
             return self.finish(irp, Err(status));
         }
-        let mut transfer = Transfer { request: Request::new(irp, self), work, done: 0 };
+        let mut transfer = Transfer { irp, work, done: 0 };
         let lane = state.lane(direction);
-        let inline = !lane.busy && lane.queue.is_empty() && !self.config().force_pending;
-        if inline && let Poll::Ready(outcome) = state.attempt(&mut transfer) {
-            state.lane(direction).busy = true;
+        let inline = !lane.busy && lane.queue.is_empty() && !irp.fate().pends;
+        let mut attempt = Poll::Pending;
+        if inline {
+            lane.busy = true;
+            (state, attempt) = self.insist(&irp, state, |state| state.attempt(&mut transfer));
+        }
+        if let Poll::Ready(outcome) = attempt {
             drop((state, transfer));
+            if self.defers(irp, outcome, true, move |socket| socket.release_lane(direction)) {
+                return STATUS_PENDING;
+            }
             irp.not_pending();
             self.complete(irp, outcome);
             let mut state = self.lock();
@@ -98,30 +105,41 @@ impl Socket {
             }
             return outcome.status;
         }
-        if !transfer.request.pend(self) {
+        if inline {
+            state.lane(direction).busy = false;
+        }
+        if !irp.pend(self) {
             let done = transfer.done;
             drop((state, transfer));
             return self.finish(irp, Outcome::cancelled(done));
         }
-        state.lane(direction).queue.push_back(transfer);
+        let queue = &mut state.lane(direction).queue;
+        if inline {
+            // What came while this call waited inside is behind it.
+            queue.push_front(transfer);
+        } else {
+            queue.push_back(transfer);
+        }
         state.rearm();
         STATUS_PENDING
     }
 
     /// WskDisconnect with WSK_FLAG_ABORTIVE: a reset, which cancels what is pending.
     pub(super) fn abort(self: &Arc<Self>, irp: Irp) -> NTSTATUS {
-        let mut state = self.lock();
-        if let Err(status) = state.connected() {
-            drop(state);
+        let connected = self.lock().connected();
+        if let Err(status) = connected {
             return self.finish(irp, Err(status));
         }
-        state.kill(STATUS_CANCELLED);
-        let endpoint = state.endpoint.take();
-        drop(state);
-        // Not under the lock: this ends the endpoint's registration with the processor.
-        drop(endpoint);
-        self.advance_all();
+        self.end(STATUS_CANCELLED);
         self.finish(irp, Ok(0))
+    }
+
+    /// Goes on with a lane whose last completion was deferred.
+    fn release_lane(self: &Arc<Self>, direction: Direction) {
+        self.lock().lane(direction).busy = false;
+        if self.advance(direction) {
+            self.advance_all();
+        }
     }
 
     /// Serves a lane as far as the network allows. True if the socket is dead or closed.
@@ -132,10 +150,13 @@ impl Socket {
             let Some((irp, outcome)) = self.take_finished(&mut state, direction) else { break };
             state.lane(direction).busy = true;
             drop(state);
-            self.complete(irp, outcome);
+            let deferred = self.defers(irp, outcome, false, move |socket| socket.release_lane(direction));
+            if !deferred {
+                self.complete(irp, outcome);
+            }
             completed += 1;
             state = self.lock();
-            state.lane(direction).busy = false;
+            state.lane(direction).busy = deferred;
         }
         state.rearm();
         state.broken.is_some()
@@ -144,20 +165,20 @@ impl Socket {
     /// Works on the front of a lane; takes it out if it is finished.
     fn take_finished(self: &Arc<Self>, state: &mut State, direction: Direction) -> Option<(Irp, Outcome)> {
         let mut transfer = state.lane(direction).queue.pop_front()?;
-        if !transfer.request.claim() {
+        if !transfer.irp.claim::<Socket>() {
             // Its cancel routine comes, and finds it in the queue.
             state.lane(direction).queue.push_front(transfer);
             return None;
         }
         let outcome = match state.attempt(&mut transfer) {
             Poll::Ready(outcome) => outcome,
-            Poll::Pending if transfer.request.pend(self) => {
+            Poll::Pending if transfer.irp.pend(self) => {
                 state.lane(direction).queue.push_front(transfer);
                 return None;
             }
             Poll::Pending => Outcome::cancelled(transfer.done),
         };
-        Some((transfer.request.irp(), outcome))
+        Some((transfer.irp, outcome))
     }
 }
 
@@ -185,14 +206,15 @@ impl State {
         Ok(())
     }
 
-    /// Takes a cancelled transfer out of its queue; how many bytes it had transferred.
-    pub(super) fn remove_transfer(&mut self, irp: Irp) -> usize {
+    /// Takes a cancelled transfer out of its queue: its IRP, and how many bytes it had transferred.
+    pub(super) fn remove_transfer(&mut self, irp: Irp) -> (Irp, usize) {
         let mut lanes = [&mut self.sends, &mut self.receives].into_iter();
         let transfer = lanes.find_map(|lane| {
-            let index = lane.queue.iter().position(|transfer| transfer.request.irp() == irp)?;
+            let index = lane.queue.iter().position(|transfer| transfer.irp == irp)?;
             lane.queue.remove(index)
         });
-        transfer.expect("a request stays in its queue until its owner takes it out").done
+        let Transfer { irp, done, .. } = transfer.expect("a request stays in its queue until its owner takes it out");
+        (irp, done)
     }
 
     /// Tries to finish a transfer that the caller has claimed. An error of the network is the end of the socket.
@@ -203,16 +225,20 @@ impl State {
             Some(status) => return Poll::Ready(Err(status).into()),
         }
         let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED).into()) };
-        let done = &mut transfer.done;
+        let fate = transfer.irp.fate();
+        if fate.held {
+            return Poll::Pending;
+        }
+        let (done, first) = (&mut transfer.done, fate.first_piece);
         let result = match &transfer.work {
-            Work::Send { data, push } => send(&**endpoint, data, *push, done),
+            Work::Send { data, push } => send(&**endpoint, data, *push, first, done),
             Work::Disconnect { data } => {
-                match data.as_ref().map_or(Poll::Ready(Ok(())), |data| send(&**endpoint, data, false, done)) {
+                match data.as_ref().map_or(Poll::Ready(Ok(())), |data| send(&**endpoint, data, false, first, done)) {
                     Poll::Ready(Ok(())) => Poll::Ready(endpoint.shutdown().map(|()| self.sent_end = true)),
                     other => other,
                 }
             }
-            Work::Receive { data, all } => receive(&**endpoint, data, *all, done, &mut self.received_end),
+            Work::Receive { data, all } => receive(&**endpoint, data, *all, first, done, &mut self.received_end),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
             Work::Drain => drain(&**endpoint, &mut self.received_end),
         };
@@ -230,12 +256,29 @@ impl State {
     }
 }
 
-/// Sends the rest of the data.
-pub(super) fn send(endpoint: &dyn Endpoint, data: &Data, push: bool, done: &mut usize) -> Poll<Result<(), NTSTATUS>> {
+/// Where a turn ends that goes on at `done`: at the end of the first piece, if there is one, else at the end.
+fn end_of_turn(data: &Data, first: usize, done: usize) -> usize {
+    if done < first { data.len().min(first) } else { data.len() }
+}
+
+/// Sends the rest of the data; with a first piece, pauses when that is sent.
+pub(super) fn send(
+    endpoint: &dyn Endpoint,
+    data: &Data,
+    push: bool,
+    first: usize,
+    done: &mut usize,
+) -> Poll<Result<(), NTSTATUS>> {
     while *done < data.len() {
+        let end = end_of_turn(data, first, *done);
         // SAFETY: the request is claimed and not completed.
-        match unsafe { data.with_slices(*done, |slices| endpoint.send(slices, push)) } {
-            Poll::Ready(Ok(sent)) => *done += sent,
+        match unsafe { data.with_slices(*done..end, |slices| endpoint.send(slices, push)) } {
+            Poll::Ready(Ok(sent)) => {
+                *done += sent;
+                if *done == first && *done < data.len() {
+                    return Poll::Pending;
+                }
+            }
             Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
             Poll::Pending => return Poll::Pending,
         }
@@ -247,12 +290,13 @@ fn receive(
     endpoint: &dyn Endpoint,
     data: &Data,
     all: bool,
+    first: usize,
     done: &mut usize,
     end: &mut bool,
 ) -> Poll<Result<(), NTSTATUS>> {
     loop {
         // SAFETY: the request is claimed and not completed.
-        match unsafe { data.with_slices_mut(*done, |slices| endpoint.receive(slices)) } {
+        match unsafe { data.with_slices_mut(*done..end_of_turn(data, first, *done), |into| endpoint.receive(into)) } {
             Poll::Ready(Ok(0)) => {
                 *end = true;
                 return Poll::Ready(Ok(()));

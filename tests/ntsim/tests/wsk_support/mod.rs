@@ -27,17 +27,17 @@ const TAG: u32 = u32::from_le_bytes(*b"Test");
 
 /// A running kernel. Only one can run in a process, so the tests of a binary take turns.
 pub(crate) struct Running {
-    _kernel: Kernel,
+    pub(crate) kernel: Kernel,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Running {
-    /// Starts a kernel with two processors.
-    fn start(config: Config, builder: Builder) -> Running {
+    /// Starts a kernel.
+    pub(crate) fn start(builder: Builder) -> Running {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap();
         panics_are_final();
-        Running { _kernel: builder.processors(2).os_build(config.os_build).wsk(config).start(), _turn: turn }
+        Running { kernel: builder.start(), _turn: turn }
     }
 }
 
@@ -213,6 +213,8 @@ pub(crate) struct Completion {
     pub(crate) information: usize,
     pub(crate) irql: KIRQL,
     pub(crate) pending_returned: bool,
+    /// The processor that the routine ran on.
+    pub(crate) processor: u32,
     /// Number of this completion among all of the process.
     pub(crate) order: u32,
 }
@@ -246,6 +248,7 @@ unsafe extern "system" fn on_complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP
             information: (*irp).IoStatus.Information,
             irql: KeGetCurrentIrql(),
             pending_returned: (*irp).PendingReturned != FALSE,
+            processor: KeGetCurrentProcessorNumberEx(null_mut()),
             order: ORDER.fetch_add(1, Ordering::Relaxed),
         });
         // Last: whoever waits may free all of this right after.

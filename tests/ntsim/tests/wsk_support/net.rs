@@ -5,7 +5,7 @@ use super::memory::{MemoryListener, MemoryStream};
 use super::{PATIENCE, Running, eventually};
 use ntsim::network::{FastOpen, ListenOptions, Network};
 use ntsim::wsk::Config;
-use ntsim::{Kernel, host};
+use ntsim::{Builder, Faults, Kernel, host};
 use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -44,16 +44,23 @@ impl Net {
         Net::Memory { network: Network::new(), server_fast_open: AtomicBool::new(true) }
     }
 
+    /// Settings of a kernel on it, with two processors.
+    pub(crate) fn builder(&self) -> Builder {
+        let builder = Kernel::builder().processors(2).os_build(Config::default().os_build);
+        match self {
+            Net::Host => builder,
+            Net::Memory { network, .. } => builder.network(network),
+        }
+    }
+
     /// Starts a kernel on it.
     pub(crate) fn kernel(&self, config: Config) -> Running {
-        let builder = Kernel::builder();
-        Running::start(
-            config,
-            match self {
-                Net::Host => builder,
-                Net::Memory { network, .. } => builder.network(network),
-            },
-        )
+        Running::start(self.builder().os_build(config.os_build).wsk(config))
+    }
+
+    /// Starts a kernel with faults on it.
+    pub(crate) fn faulty(&self, faults: Faults) -> Running {
+        Running::start(self.builder().faults(faults))
     }
 
     pub(crate) fn listen(&self, ip: impl Into<IpAddr>) -> Listener {

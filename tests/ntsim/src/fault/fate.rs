@@ -1,0 +1,96 @@
+//! [`Fate`]: what is to happen to one WSK call. Decided when the call is accepted, so that a sequence of calls meets the same
+//! faults with the same seed, however fast the network is.
+
+use super::Operation;
+use super::plan::FaultKind;
+use crate::choice;
+use crate::cpu;
+use crate::system::system;
+use std::time::Duration;
+use wsk_sys::{NTSTATUS, STATUS_CONNECTION_RESET, STATUS_FILE_FORCED_CLOSED};
+
+/// Steps that a delay comes in: as many choices as there are is what a search can try.
+const DELAYS: usize = 8;
+/// Choices for the first piece of a transfer: 1, 2, 4 ... 1024 bytes.
+const PIECES: usize = 11;
+
+/// What is to happen to one WSK call. The default is the usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fate {
+    /// It fails with this, and does nothing.
+    pub(crate) status: Option<NTSTATUS>,
+    /// It does nothing, and waits to be cancelled or closed.
+    pub(crate) held: bool,
+    /// It is pending first.
+    pub(crate) pends: bool,
+    /// Its request cannot be cancelled.
+    pub(crate) ignores_cancel: bool,
+    /// The transport ends the connection with this status, so long after the call.
+    pub(crate) end: Option<(NTSTATUS, Duration)>,
+    /// Size of the first piece that a transfer is served with; 0 is no limit.
+    pub(crate) first_piece: usize,
+    /// How long it waits inside for the network.
+    pub(crate) patience: Duration,
+    elsewhere: bool,
+    delay: Duration,
+}
+
+impl Fate {
+    /// Where and in what time a result of the call is to be completed, if not here and now. `home` is the processor that
+    /// is meant to do it, `inside` whether the call has not returned.
+    pub(crate) fn deferral(&self, home: u32, inside: bool) -> Option<(u32, Duration)> {
+        let processor = if self.elsewhere { another_processor(home) } else { home };
+        let deferred = self.elsewhere || !self.delay.is_zero() || (inside && self.pends);
+        deferred.then_some((processor, self.delay))
+    }
+}
+
+/// A processor that is neither `home` nor the caller's; with two of them just not `home`.
+fn another_processor(home: u32) -> u32 {
+    let count = system().processors.len() as u32;
+    let own = cpu::processor().index;
+    let free = |other: &u32| *other != home && (*other != own || count == 2);
+    let others: Vec<u32> = (0..count).filter(free).collect();
+    if others.is_empty() { home } else { others[choice::choose("processor of a completion", others.len())] }
+}
+
+/// Decides about a call that brings an IRP.
+pub(crate) fn fate(operation: Operation) -> Fate {
+    let engine = &system().faults;
+    let mut fate = Fate::default();
+    for strike in engine.call(operation) {
+        match strike.kind {
+            FaultKind::Status => fate.status = strike.status,
+            FaultKind::Hold => fate.held = true,
+            FaultKind::Pending => fate.pends = true,
+            FaultKind::IgnoredCancel => fate.ignores_cancel = true,
+            FaultKind::ForcedClose => fate.end = Some((STATUS_FILE_FORCED_CLOSED, delay("time of a forced close"))),
+            FaultKind::Reset => fate.end = Some((STATUS_CONNECTION_RESET, delay("time of a reset"))),
+            FaultKind::ShortReceive | FaultKind::SplitSend => {
+                fate.first_piece = 1 << choice::choose("bytes of a first piece", PIECES)
+            }
+            FaultKind::Inline => fate.patience = engine.longest_delay(),
+            FaultKind::OtherProcessor => fate.elsewhere = true,
+            FaultKind::Delay => fate.delay = delay("delay of a completion"),
+            FaultKind::Allocation | FaultKind::MissedCancel => {}
+        }
+    }
+    fate
+}
+
+/// Decides about a call without an IRP: what it fails with, if it does.
+pub(crate) fn failure(operation: Operation) -> Option<NTSTATUS> {
+    system().faults.call(operation).into_iter().find_map(|strike| strike.status)
+}
+
+/// A time above zero, up to the longest delay.
+fn delay(what: &'static str) -> Duration {
+    let longest = system().faults.longest_delay();
+    longest * (choice::choose(what, DELAYS) as u32 + 1) / DELAYS as u32
+}
+
+/// Whether an IoCancelIrp for a request of the provider comes at the wrong moment, and how long the provider then takes to
+/// notice.
+pub(crate) fn cancel_is_missed() -> Option<Duration> {
+    system().faults.strike(FaultKind::MissedCancel, "IoCancelIrp").then(|| delay("delay of a cancellation"))
+}
