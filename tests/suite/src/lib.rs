@@ -17,6 +17,7 @@ mod irp;
 mod irql;
 mod mem;
 mod platform;
+mod races;
 mod status;
 mod support;
 mod time;
@@ -32,6 +33,8 @@ kunit::driver!(
     irp::cases,
     incoming::cases,
     wsk::cases,
+    races::cases,
+    races::creation,
     device::cases,
     driver::cases,
 );

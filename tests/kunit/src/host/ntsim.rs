@@ -36,11 +36,14 @@ pub struct Ntsim;
 /// Runs the test driver of this program in the simulated kernel in explore mode: everything that a request selects once per
 /// schedule, each in a kernel of its own, with the servers in the kernel's network in memory. The report is that of the last
 /// schedule; one that fails ends the run, and says how to repeat it.
+#[derive(Clone, Copy, Debug)]
 pub struct Explored {
     /// How schedules are found.
     pub strategy: Strategy,
     /// How many are tried at most.
     pub schedules: u64,
+    /// Whether only the windows of cases are explored; see [`window`](crate::window).
+    pub windows: bool,
 }
 
 impl Explored {
@@ -51,12 +54,13 @@ impl Explored {
             Strategy::Exhaustive { preemptions: None } => "exhaustive".into(),
             Strategy::Exhaustive { preemptions: Some(bound) } => format!("exhaustive:{bound}"),
         };
-        format!("{strategy} {}", self.schedules)
+        format!("{strategy} {} {}", self.schedules, if self.windows { "windows" } else { "whole" })
     }
 
     /// The inverse of [`setting`](Self::setting).
     fn parse(setting: &str) -> Option<Explored> {
-        let (strategy, schedules) = setting.split_once(' ')?;
+        let mut words = setting.split(' ');
+        let (strategy, schedules, windows) = (words.next()?, words.next()?, words.next()? == "windows");
         let (name, number) = strategy.split_once(':').map_or((strategy, None), |(name, n)| (name, n.parse().ok()));
         let strategy = match (name, number) {
             ("random", None) => Strategy::Random,
@@ -64,7 +68,7 @@ impl Explored {
             ("exhaustive", preemptions) => Strategy::Exhaustive { preemptions },
             _ => return None,
         };
-        Some(Explored { strategy, schedules: schedules.parse().ok()? })
+        Some(Explored { strategy, schedules: schedules.parse().ok()?, windows })
     }
 }
 
@@ -213,10 +217,16 @@ fn explore(
     request: &str,
 ) -> String {
     let request = servers::in_memory(request);
-    let name = request.lines().find_map(|line| line.strip_prefix("glob=")).unwrap_or("all");
+    let mut name = String::from(request.lines().find_map(|line| line.strip_prefix("glob=")).unwrap_or("all"));
+    for (parameter, value) in request.lines().filter_map(|line| line.strip_prefix("parameter.")?.split_once('=')) {
+        if !servers::NAMES.contains(&parameter) {
+            name += &format!("[{parameter}={value}]");
+        }
+    }
     let printed = Arc::new(Mutex::new(String::new()));
     let text = || printed.lock().unwrap_or_else(PoisonError::into_inner);
-    let exploration = Explore::new(name).strategy(explored.strategy).schedules(explored.schedules);
+    let exploration =
+        Explore::new(&name).strategy(explored.strategy).schedules(explored.schedules).windows(explored.windows);
     let report = exploration.run(|| {
         text().clear();
         let sink = printed.clone();

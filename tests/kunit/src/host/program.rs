@@ -3,12 +3,12 @@
 use super::ktap::{Report, Status};
 use super::{Explored, Listed, Ntsim, Request, Runner, cli, ntsim as child, run_listed};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use ntsim::explore::Strategy;
 use std::boxed::Box;
 use std::format;
 use std::process::ExitCode;
 use std::string::{String, ToString};
 use std::sync::Arc;
+use std::vec;
 use std::vec::Vec;
 use wsk_async::sys::PDRIVER_INITIALIZE;
 
@@ -32,7 +32,9 @@ pub struct Host {
     beside: Vec<(&'static str, PDRIVER_INITIALIZE)>,
     parameters: Vec<(&'static str, Parameter)>,
     filters: Vec<&'static str>,
-    explored: Option<(Strategy, u64)>,
+    explored: Option<Explored>,
+    globs: Vec<&'static str>,
+    variants: Vec<(&'static str, &'static str)>,
 }
 
 impl Host {
@@ -45,6 +47,8 @@ impl Host {
             parameters: Vec::new(),
             filters: Vec::new(),
             explored: None,
+            globs: Vec::new(),
+            variants: Vec::new(),
         }
     }
 
@@ -65,9 +69,21 @@ impl Host {
         self
     }
 
-    /// Runs every case once per schedule in explore mode, instead of live: the strategy, and how many schedules at most.
-    pub fn explore(self, strategy: Strategy, schedules: u64) -> Host {
-        Host { explored: Some((strategy, schedules)), ..self }
+    /// Only cases that match, as `suite.case` with `*` and `?`.
+    pub fn only(mut self, glob: &'static str) -> Host {
+        self.globs.push(glob);
+        self
+    }
+
+    /// Each case as a test of its own for each value of a parameter, instead of one.
+    pub fn variants(mut self, parameter: &'static str, values: &[&'static str]) -> Host {
+        self.variants.extend(values.iter().map(|value| (parameter, *value)));
+        self
+    }
+
+    /// Runs every case once per schedule in explore mode, instead of live.
+    pub fn explore(self, explored: Explored) -> Host {
+        Host { explored: Some(explored), ..self }
     }
 
     /// Cases that the filter does not take are ignored, as cargo calls it, unless they are asked for.
@@ -94,6 +110,7 @@ impl Host {
         let mut arguments = std::env::args().peekable();
         let program = arguments.next().unwrap_or_default();
         if arguments.next_if(|argument| argument == COMMAND).is_some() {
+            let request = self.globs.iter().fold(request, |request, glob| request.glob(glob));
             return cli::main(&mut *runner(self.explored), &request, [program].into_iter().chain(arguments));
         }
         let arguments = Arguments::from_args();
@@ -108,34 +125,43 @@ impl Host {
 
     /// A test of cargo's for each case.
     fn trials(&self, request: &Request) -> Result<Vec<Trial>, String> {
-        let all = Ntsim.list(request)?;
+        let selection = self.globs.iter().fold(request.clone(), |request, glob| request.glob(glob));
+        let all = Ntsim.list(&selection)?;
         let taken = match self.filters.is_empty() {
             true => all.clone(),
-            false => {
-                Ntsim.list(&self.filters.iter().fold(request.clone(), |request, filter| request.filter(filter)))?
-            }
+            false => Ntsim.list(&self.filters.iter().fold(selection, |request, filter| request.filter(filter)))?,
         };
-        let request = Arc::new(request.clone());
+        let mut variants = vec![(String::new(), Arc::new(request.clone()))];
+        if !self.variants.is_empty() {
+            let variant =
+                |(name, value): &(&str, &str)| (format!("[{value}]"), Arc::new(request.clone().parameter(name, value)));
+            variants = self.variants.iter().map(variant).collect();
+        }
         let explored = self.explored;
-        let trial = |case: Listed| {
+        let mut trials = Vec::new();
+        for case in all {
             let ignored = !taken.contains(&case);
-            let (name, request) = (format!("{}::{}", case.suite, case.case), request.clone());
-            Trial::ignorable_test(name, move || run_case(explored, &request, case)).with_ignored_flag(ignored)
-        };
-        Ok(all.into_iter().map(trial).collect())
+            for (variant, request) in &variants {
+                let name = format!("{}::{}{variant}", case.suite, case.case);
+                let (case, request) = (case.clone(), request.clone());
+                let trial = Trial::ignorable_test(name, move || run_case(explored, &request, case));
+                trials.push(trial.with_ignored_flag(ignored));
+            }
+        }
+        Ok(trials)
     }
 }
 
 /// The simulated kernel, exploring or live.
-fn runner(explored: Option<(Strategy, u64)>) -> Box<dyn Runner> {
+fn runner(explored: Option<Explored>) -> Box<dyn Runner> {
     match explored {
-        Some((strategy, schedules)) => Box::new(Explored { strategy, schedules }),
+        Some(explored) => Box::new(explored),
         None => Box::new(Ntsim),
     }
 }
 
 /// Runs one case, as a test of cargo's.
-fn run_case(explored: Option<(Strategy, u64)>, request: &Request, case: Listed) -> Result<Completion, Failed> {
+fn run_case(explored: Option<Explored>, request: &Request, case: Listed) -> Result<Completion, Failed> {
     let request = request.clone().glob(&format!("{}.{}", case.suite, case.case));
     let listed = [case];
     let report = run_listed(&mut *runner(explored), &request, &listed, &mut |_| ());

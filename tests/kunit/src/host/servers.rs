@@ -11,6 +11,8 @@ use std::string::{String, ToString};
 use std::sync::LazyLock;
 use std::thread;
 
+/// The parameters that are addresses of servers.
+pub(super) const NAMES: [&str; 3] = ["echo", "echo6", "closed"];
 /// Where the servers are in a network in memory.
 const ECHO: &str = "127.0.0.1:7";
 const ECHO6: &str = "[::1]:7";
@@ -74,10 +76,12 @@ pub(super) fn network() -> ntsim::network::Network {
 
 /// A request's text with the addresses of those servers.
 pub(super) fn in_memory(request: &str) -> String {
-    let own = [("echo", ECHO), ("echo6", ECHO6), ("closed", CLOSED_PORT)];
-    let lines = request.lines().filter(|line| {
-        !own.iter().any(|(name, _)| line.strip_prefix("parameter.").is_some_and(|l| l.starts_with(&format!("{name}="))))
-    });
-    let own = own.map(|(name, address)| format!("parameter.{name}={address}"));
+    let is_own = |line: &str| {
+        let parameter = line.strip_prefix("parameter.").and_then(|line| line.split_once('='));
+        parameter.is_some_and(|(name, _)| NAMES.contains(&name))
+    };
+    let lines = request.lines().filter(|line| !is_own(line));
+    let own = [ECHO, ECHO6, CLOSED_PORT];
+    let own = NAMES.iter().zip(own).map(|(name, address)| format!("parameter.{name}={address}"));
     lines.map(ToString::to_string).chain(own).map(|line| line + "\n").collect()
 }

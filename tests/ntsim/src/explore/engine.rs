@@ -72,6 +72,8 @@ pub(crate) struct Engine {
     waits: Cell<u64>,
     /// Above 0: nothing is explored, everybody goes on as long as possible.
     quiet: Cell<u32>,
+    /// Only the windows of the body are explored; see [`open_window`](Self::open_window).
+    windows: bool,
     /// Mutexes of the kernel itself that the running actor holds; nobody else goes on meanwhile.
     internal_locks: Cell<u32>,
     /// Stacks of actors that have ended.
@@ -79,7 +81,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(picker: Box<dyn Picker>, slack: u64, step_limit: u64, keep_all: bool) -> Engine {
+    pub(super) fn new(picker: Box<dyn Picker>, slack: u64, step_limit: u64, windows: bool, keep_all: bool) -> Engine {
         Engine {
             actors: RefCell::default(),
             names: RefCell::default(),
@@ -96,6 +98,7 @@ impl Engine {
             step_limit,
             waits: Cell::new(0),
             quiet: Cell::new(0),
+            windows,
             internal_locks: Cell::new(0),
             stacks: RefCell::default(),
         }
@@ -114,7 +117,7 @@ impl Engine {
         self.now.set(START);
         self.steps.set(0);
         self.waits.set(0);
-        self.quiet.set(u32::from(quiet));
+        self.quiet.set(u32::from(quiet) + u32::from(self.windows));
         ENGINE.set(self);
         let body: *const dyn Fn() = body;
         // SAFETY: the lifetime is erased for the type of an actor's body. The actor ends below, before this function does.
@@ -286,11 +289,9 @@ impl Engine {
             actors.extend(first);
             let count = self.actors.borrow().len();
             actors.extend((0..count).filter(|&id| Some(id) != me && self.can_run(id)));
-            if let Some(me) = me
-                && !goes_on
-                && self.can_run(me)
-            {
-                actors.push(me);
+            // Who gives way is not asked while anybody else can go on: what it waits for would never come.
+            if actors.is_empty() {
+                actors.extend(me.filter(|&me| self.can_run(me)));
             }
             if actors.is_empty() {
                 if !self.pass_time() {
@@ -411,6 +412,13 @@ impl Engine {
     /// Whether one given schedule is repeated.
     pub(crate) fn is_replay(&self) -> bool {
         self.events_kept == usize::MAX
+    }
+
+    /// Begins or ends a window, if windows are what is explored.
+    pub(super) fn open_window(&self, open: bool) {
+        if self.windows {
+            self.set_quiet(!open);
+        }
     }
 
     /// Name of the running actor.

@@ -34,5 +34,5 @@ pub(crate) use engine::{Engine, engine};
 pub(crate) use points::{after, before};
 pub use points::{pause, point, seed_bug};
 pub(crate) use run::failure_report;
-pub use run::{Explore, REPLAY, Report, SCHEDULES, SEED, exploring, quiet};
+pub use run::{Explore, REPLAY, Report, SCHEDULES, SEED, exploring, quiet, window};
 pub use strategy::Strategy;

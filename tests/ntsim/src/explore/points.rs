@@ -86,6 +86,12 @@ extern "Rust" fn wsk_model_inside() {
     point("inside a write");
 }
 
+/// The part of a test that is explored begins or ends, in explorations of such parts; see [`Explore::windows`](super::Explore::windows).
+#[unsafe(no_mangle)]
+extern "Rust" fn ntsim_window(open: bool) {
+    super::window(open);
+}
+
 /// Whether a deliberate bug is asked for.
 #[unsafe(no_mangle)]
 extern "Rust" fn wsk_model_seeded(bug: u32) -> bool {
