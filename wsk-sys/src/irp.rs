@@ -369,7 +369,8 @@ pub unsafe fn IoSetCancelRoutine(Irp: *mut IRP, CancelRoutine: Option<PDRIVER_CA
     }
 }
 
-/// Completes an IRP with a status and an information value. IRQL: <= DISPATCH_LEVEL. WDK page: IoCompleteRequest.
+/// Completes an IRP with a status and an information value, and without a boost. (The headers' macro takes the boost alone, as
+/// [`IofCompleteRequest`] does; the result is set before.) IRQL: <= DISPATCH_LEVEL. WDK page: IoCompleteRequest.
 ///
 /// # Safety
 /// `Irp` is valid and the caller owns it; it does not after the call.
