@@ -181,7 +181,8 @@ fn a_thread_object_lives_as_long_as_its_references() {
         ZwClose(handle);
         ObfDereferenceObject(object);
         assert_eq!(wait(object, PATIENCE), STATUS_SUCCESS);
-        assert_eq!(ObfDereferenceObject(object), 0);
+        // The thread signals its object before it gives its own reference back.
+        assert!(ObfDereferenceObject(object) <= 1);
     }
 }
 
