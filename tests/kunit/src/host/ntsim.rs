@@ -28,7 +28,7 @@ const LISTING: Duration = Duration::from_secs(60);
 /// How long an exploration may take.
 const EXPLORING: Duration = Duration::from_secs(24 * 3600);
 /// Lines of a child's standard error that are told.
-const TOLD: usize = 40;
+const TOLD: usize = 300;
 
 /// Runs the test driver of this program in the simulated kernel, live.
 pub struct Ntsim;

@@ -3,7 +3,7 @@
 
 use super::engine;
 use crate::{pool, sched};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::LazyLock;
 
 /// Whether somebody else may go on before the call: what it does depends on what others did.
 pub(crate) fn before(call: &str) -> bool {
@@ -95,7 +95,7 @@ extern "Rust" fn ntsim_window(open: bool) {
 /// Whether a deliberate bug is asked for.
 #[unsafe(no_mangle)]
 extern "Rust" fn wsk_model_seeded(bug: u32) -> bool {
-    SEEDED.load(Ordering::Relaxed) == bug
+    engine().is_some() && *SEEDED == Some(bug)
 }
 
 /// Polls in one drain, if not the usual number.
@@ -104,11 +104,9 @@ extern "Rust" fn wsk_model_polls() -> Option<u32> {
     None
 }
 
-/// The deliberate bug that is asked for; 0 for none.
-static SEEDED: AtomicU32 = AtomicU32::new(0);
+/// The environment variable that asks wsk-async, built with its feature `explore`, for one of its deliberate bugs by number.
+/// For tests of the tests.
+pub const SEEDED_BUG: &str = "NTSIM_SEEDED_BUG";
 
-/// Asks wsk-async, built with its feature `explore`, for one of its deliberate bugs by number, until the process ends. For
-/// tests of the tests.
-pub fn seed_bug(bug: u32) {
-    SEEDED.store(bug, Ordering::Relaxed);
-}
+/// The deliberate bug that is asked for.
+static SEEDED: LazyLock<Option<u32>> = LazyLock::new(|| std::env::var(SEEDED_BUG).ok()?.parse().ok());
