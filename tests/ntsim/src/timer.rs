@@ -85,13 +85,13 @@ pub(crate) fn clear(processor: &Processor) {
 /// Expires what is due, at DISPATCH_LEVEL on the processor.
 pub(crate) fn expire(processor: &Processor) {
     let now = clock::now();
-    // What is added while this runs waits for the next visit, so that neither a call that adds a call nor a short period can
-    // hold the processor.
-    let added_before = processor.timers.lock().next_call;
+    // What becomes due while this runs waits for the next visit, so that a short period cannot hold the processor, nor a call
+    // that asks for the next one where time stands still.
+    let asked_before = processor.timers.lock().next_call;
     loop {
         let mut table = processor.timers.lock();
         let Some((due, order)) = table.calls.keys().next().copied() else { break };
-        if due > now || order >= added_before {
+        if due > now || order >= asked_before {
             break;
         }
         let (_, call) = table.calls.pop_first().expect("the table has a first call");

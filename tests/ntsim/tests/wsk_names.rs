@@ -1,4 +1,5 @@
-//! Name resolution of the WSK provider. What it needs of the host is in every hosts file: `localhost`.
+//! Name resolution of the WSK provider, over the host's sockets and over the network in memory. What it needs of the host
+//! is in every hosts file: `localhost`.
 
 mod wsk_support;
 
@@ -7,6 +8,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr::{from_mut, null_mut};
 use wsk_support::*;
 use wsk_sys::*;
+
+over_both_networks! {
+    numeric_hosts,
+    hints_are_honoured,
+    what_cannot_be_resolved,
+    cancelled_lookups,
+    names_of_addresses,
+}
 
 /// A UNICODE_STRING with its units.
 struct Text {
@@ -112,9 +121,8 @@ fn addresses(found: &[Found]) -> Vec<SocketAddr> {
     found.iter().map(|found| found.address).collect()
 }
 
-#[test]
-fn numeric_hosts() {
-    let _kernel = kernel(Config::default());
+fn numeric_hosts(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     let found = resolve(&wsk, "127.0.0.1", "80", None).unwrap();
     assert_eq!(addresses(&found), ["127.0.0.1:80".parse().unwrap()]);
@@ -127,9 +135,8 @@ fn numeric_hosts() {
     assert_eq!(resolve(&wsk, "localhost", "", Some(numeric)).err(), Some(STATUS_NOT_FOUND));
 }
 
-#[test]
-fn hints_are_honoured() {
-    let _kernel = kernel(Config::default());
+fn hints_are_honoured(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     let tcp4 = ADDRINFOEXW { ai_family: AF_INET.into(), ai_socktype: 1, ai_protocol: 6, ..NO_HINTS };
     let found = resolve(&wsk, "localhost", "443", Some(tcp4)).unwrap();
@@ -146,9 +153,8 @@ fn hints_are_honoured() {
     assert!(resolve(&wsk, "localhost", "", None).unwrap().iter().all(|found| found.address.ip().is_loopback()));
 }
 
-#[test]
-fn what_cannot_be_resolved() {
-    let _kernel = kernel(Config::default());
+fn what_cannot_be_resolved(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     assert_eq!(resolve(&wsk, "no-such-host.invalid", "", None).err(), Some(STATUS_NOT_FOUND));
     assert_eq!(resolve(&wsk, "no such\0host", "", None).err().map(|status| status < 0), Some(true));
@@ -182,9 +188,8 @@ fn what_cannot_be_resolved() {
 }
 
 /// Whether the cancel or the answer is first, the request is completed once and nothing is left.
-#[test]
-fn cancelled_lookups() {
-    let _kernel = kernel(Config::default());
+fn cancelled_lookups(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     for round in 0..200 {
         let mut node = Text::new(if round % 2 == 0 { "127.0.0.1" } else { "localhost" });
@@ -203,9 +208,8 @@ fn cancelled_lookups() {
     }
 }
 
-#[test]
-fn names_of_addresses() {
-    let _kernel = kernel(Config::default());
+fn names_of_addresses(net: &Net) {
+    let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
     let ask = |ip: IpAddr, node: &mut Text, service: Option<&mut Text>, flags| {
         let address = Address::from(SocketAddr::new(ip, 8_080));

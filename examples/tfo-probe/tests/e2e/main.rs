@@ -1,10 +1,11 @@
-//! End-to-end tests of the probe: the real driver in the simulated kernel, over real TCP.
+//! End-to-end tests of the probe: the real driver in the simulated kernel, over real TCP and over the network in memory.
 //!
 //! Each scenario runs in a process of its own (this program again), because a private network can only be entered by a
 //! process that is still alone with itself, and because a bug check ends a process. Where a scenario cannot run it says
 //! SKIP and why.
 
 mod driver;
+mod memory;
 mod network;
 mod probing;
 
@@ -39,7 +40,8 @@ const SKIPPED: i32 = 77;
 const LIMIT: Duration = Duration::from_secs(180);
 
 fn main() {
-    let scenarios: Vec<Scenario> = probing::SCENARIOS.into_iter().chain(driver::SCENARIOS).collect();
+    let scenarios: Vec<Scenario> =
+        probing::SCENARIOS.into_iter().chain(driver::SCENARIOS).chain(memory::SCENARIOS).collect();
     if let [_, flag, name] = &env::args().collect::<Vec<_>>()[..]
         && flag == SCENARIO_FLAG
     {

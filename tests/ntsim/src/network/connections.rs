@@ -1,9 +1,8 @@
 //! The ends of connections: which segment belongs to which of them, what a listener answers, and who is told what.
 
 use super::engine::{Attention, Event, State};
-use super::fast_open::FastOpen;
 use super::packet::{Body, FastOpenOption, Packet, Segment};
-use super::peer::{Listening, PeerSide};
+use super::peer::{ListenOptions, Listening, PeerSide};
 use super::records::ConnectionInfo;
 use super::tcp::{Options, Setup, SynData, Tcb, TcpState};
 use crate::clock;
@@ -112,7 +111,7 @@ impl State {
             Some(listening) if opens => {
                 if !listening.options.queue_full {
                     let (options, peer) = (listening.options.clone(), listening.peer_side());
-                    self.accept(from, to, &segment, options.fast_open, options.tcp(), peer, now);
+                    self.accept(from, to, &segment, &options, peer, now);
                 }
             }
             _ => {
@@ -129,25 +128,23 @@ impl State {
         self.listeners.get(&to).or_else(|| self.listeners.get(&SocketAddr::new(any, to.port())))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what a SYN meets")]
     fn accept(
         &mut self,
         from: SocketAddr,
         to: SocketAddr,
         syn: &Segment,
-        fast_open: FastOpen,
-        options: Options,
+        options: &ListenOptions,
         peer: PeerSide,
         now: u64,
     ) {
         let key = self.cookie_keys.get(&to.ip()).copied().unwrap_or_default();
-        let answer = fast_open.answer(key, from.ip(), syn);
+        let answer = options.fast_open.answer(key, from.ip(), syn);
         let stats = &mut self.records.stats;
         stats.cookies_granted += u64::from(answer.grant.is_some());
         stats.cookies_invalid += u64::from(answer.invalid);
         let id = self.new_id();
         let mss = self.conditions(to.ip(), from.ip()).mss(from.ip());
-        let setup = Setup { timing: self.timing, options, mss, iss: id << SEQUENCE_RANGE_BITS };
+        let setup = Setup { timing: self.timing, options: options.tcp(), mss, iss: id << SEQUENCE_RANGE_BITS };
         let tcb = Tcb::accept(setup, syn, answer.taken, answer.grant, now);
         match tcb.syn_data {
             SynData::Accepted(_) => self.records.stats.syn_data_accepted += 1,

@@ -19,13 +19,14 @@ use super::socket::Socket;
 use super::tcp::Timing;
 use super::{MACHINE_V4, MACHINE_V6};
 use crate::clock;
-use crate::cpu::{self, Readiness, Source};
+use crate::cpu;
 use crate::sched::Mutex;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use wsk_sys::{STATUS_HOST_UNREACHABLE, STATUS_NETWORK_UNREACHABLE};
+use std::time::Duration;
+use wsk_sys::{NTSTATUS, STATUS_HOST_UNREACHABLE, STATUS_NETWORK_UNREACHABLE};
 
 /// The processor that the network interrupts.
 const PROCESSOR: u32 = 0;
@@ -83,6 +84,12 @@ pub(super) struct State {
 /// What happens at some time.
 pub(super) enum Event {
     Arrives(Packet),
+    /// A router tells `local` that a packet of its could not be delivered to `remote`.
+    Undeliverable {
+        local: SocketAddr,
+        remote: SocketAddr,
+        status: NTSTATUS,
+    },
     /// A connection's own time has come.
     TcpTime(u64),
     /// A peer has asked to be called.
@@ -100,7 +107,8 @@ pub(super) enum Attention {
 #[derive(Default)]
 struct Effects {
     wake: Option<u64>,
-    ready: Vec<(u32, Arc<dyn Source>, Readiness)>,
+    /// Sockets that are to be told that they are ready, with their processors.
+    ready: Vec<(u32, u64)>,
     /// What must not be dropped under the lock, since it is not the network's own.
     garbage: Vec<Box<dyn Any + Send>>,
 }
@@ -157,8 +165,9 @@ impl Shared {
             let shared = Arc::clone(self);
             cpu::after(PROCESSOR, delay, Box::new(move || shared.pump(due)));
         }
-        for (processor, source, readiness) in effects.ready {
-            cpu::after(processor, std::time::Duration::ZERO, Box::new(move || source.ready(readiness)));
+        for (processor, socket) in effects.ready {
+            let shared = Arc::clone(self);
+            cpu::after(processor, Duration::ZERO, Box::new(move || shared.tell_socket(socket)));
         }
         drop(effects.garbage);
         result
@@ -199,8 +208,10 @@ impl Shared {
                 Job::Launch { sent, mut packet, conditions, filter } => {
                     let fate = Fate::draw(&conditions);
                     let mut record = PacketRecord::new(&packet, sent, fate);
-                    if conditions.reach != Reach::Open {
+                    if conditions.reach == Reach::Cut {
                         record.fate = PacketFate::Cut;
+                    } else if conditions.reach != Reach::Open {
+                        record.fate = PacketFate::Undeliverable;
                     } else if !conditions.middlebox.passes(&mut packet) {
                         record.fate = PacketFate::Middlebox;
                     } else if filter.is_some_and(|passes| !passes(&record)) {
@@ -265,9 +276,9 @@ impl State {
         self.outbox.push_back((now, packet));
     }
 
-    /// Asks for the call of a source.
-    pub(super) fn make_ready(&mut self, processor: u32, source: Arc<dyn Source>, readiness: Readiness) {
-        self.effects.ready.push((processor, source, readiness));
+    /// Has a socket told on its processor that it is ready.
+    pub(super) fn make_ready(&mut self, processor: u32, socket: u64) {
+        self.effects.ready.push((processor, socket));
     }
 
     /// Drops something once the lock is free.
@@ -344,6 +355,7 @@ impl State {
         let now = clock::now();
         match event {
             Event::Arrives(packet) => self.arrive(packet, now),
+            Event::Undeliverable { local, remote, status } => self.undeliverable(local, remote, status, now),
             Event::TcpTime(id) => self.tcp_time(id, now),
             Event::PeerTime(id) => self.peer_time(id),
         }
@@ -365,20 +377,17 @@ impl State {
             Reach::NetworkUnreachable => (STATUS_NETWORK_UNREACHABLE, 0),
             Reach::Open | Reach::Cut => return,
         };
-        if !matches!(packet.body, Body::Undeliverable(_)) {
-            self.records.stats.undeliverable += 1;
-            let notice = Packet { from: packet.to, to: packet.from, body: Body::Undeliverable(status) };
-            self.schedule(sent + after, Event::Arrives(notice));
-        }
+        self.schedule(sent + after, Event::Undeliverable { local: packet.from, remote: packet.to, status });
     }
 
     fn arrive(&mut self, packet: Packet, now: u64) {
         let Packet { from, to, body } = packet;
-        // A cut takes what is under way with it.
-        let cut = self.conditions(from.ip(), to.ip()).reach == Reach::Cut;
+        if self.conditions(from.ip(), to.ip()).reach == Reach::Cut {
+            // A cut takes what is under way with it.
+            self.records.stats.cut += 1;
+            return;
+        }
         match body {
-            Body::Undeliverable(status) => self.undeliverable(to, from, status, now),
-            _ if cut => self.records.stats.cut += 1,
             Body::Tcp(segment) => self.segment_arrives(from, to, segment, now),
             Body::Udp(data) => self.datagram_arrives(from, to, data),
         }

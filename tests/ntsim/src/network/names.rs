@@ -133,3 +133,61 @@ impl Shared {
         self.with(|state| state.names.name(address, flags))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+    const HOST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 7));
+
+    fn ask(node: &str, service: Option<&str>, flags: i32, v6: Option<bool>) -> Result<Vec<String>, NTSTATUS> {
+        let mut names = Names::new();
+        names.add("www.Example.test", &[HOST_V6, HOST]);
+        names.add("other.test", &[HOST]);
+        let node = (!node.is_empty()).then_some(node);
+        // A machine with IPv4 alone.
+        let (found, name) = names.resolve(&Question { node, service, flags, v6 }, |v6| !v6)?;
+        Ok(found.iter().map(ToString::to_string).chain(name).collect())
+    }
+
+    #[test]
+    fn names_have_addresses() {
+        let both = ["[2001:db8::7]:80", "203.0.113.1:80"].map(String::from).to_vec();
+        assert_eq!(ask("WWW.example.TEST", Some("http"), 0, None), Ok(both));
+        assert_eq!(ask("www.example.test", None, 0, Some(false)), Ok(vec!["203.0.113.1:0".into()]));
+        assert_eq!(ask("other.test", None, 0, Some(true)), Err(STATUS_NOT_FOUND));
+        assert_eq!(ask("no.such.test", None, 0, None), Err(STATUS_NOT_FOUND));
+        assert_eq!(ask("other.test", Some("no-such-service"), 0, None), Err(STATUS_NOT_FOUND));
+        assert_eq!(ask("", Some("7"), 0, Some(false)), Ok(vec!["127.0.0.1:7".into()]));
+    }
+
+    #[test]
+    fn flags_are_honoured() {
+        assert_eq!(ask("other.test", None, AI_NUMERICHOST, None), Err(STATUS_NOT_FOUND));
+        assert_eq!(ask("other.test", Some("http"), AI_NUMERICSERV, None), Err(STATUS_NOT_FOUND));
+        let mapped = "[::ffff:203.0.113.1]:0".to_string();
+        assert_eq!(ask("other.test", None, AI_V4MAPPED, Some(true)), Ok(vec![mapped.clone()]));
+        assert_eq!(ask("www.example.test", None, AI_V4MAPPED, Some(true)), Ok(vec!["[2001:db8::7]:0".into()]));
+        let all = ask("www.example.test", None, AI_V4MAPPED | AI_ALL, Some(true));
+        assert_eq!(all, Ok(vec!["[2001:db8::7]:0".into(), mapped]));
+        let own = ask("www.example.test", None, AI_ADDRCONFIG | AI_CANONNAME, None);
+        assert_eq!(own, Ok(vec!["203.0.113.1:0".into(), "www.example.test".into()]));
+        assert_eq!(ask("", Some("7"), AI_PASSIVE, Some(true)), Ok(vec!["[::]:7".into()]));
+    }
+
+    #[test]
+    fn addresses_have_names() {
+        let mut names = Names::new();
+        names.add("www.example.test", &[HOST]);
+        names.add("other.test", &[HOST]);
+        let name = |ip, port, flags| {
+            names.name(SocketAddr::new(ip, port), flags).map(|(node, service)| format!("{node} {service}"))
+        };
+        assert_eq!(name(HOST, 443, 0), Ok("www.example.test https".into()), "by its first name");
+        assert_eq!(name(HOST, 4430, NI_NOFQDN), Ok("www 4430".into()));
+        assert_eq!(name(HOST, 443, NI_NUMERICHOST | NI_NUMERICSERV), Ok("203.0.113.1 443".into()));
+        assert_eq!(name(HOST_V6, 1, 0), Ok("2001:db8::7 1".into()));
+        assert_eq!(name(HOST_V6, 1, NI_NAMEREQD), Err(STATUS_NOT_FOUND));
+    }
+}

@@ -1,10 +1,9 @@
-//! What travels: TCP segments, datagrams, and a router's notice that a packet could not be delivered. For the whole network.
+//! What travels: TCP segments and datagrams. For the whole network.
 //!
 //! Sequence numbers are 64 bits wide and never wrap. Every connection starts in a range of its own (see `engine`), so a
 //! late segment of an earlier connection between the same two ports is not taken for one of the new.
 
 use std::net::SocketAddr;
-use wsk_sys::NTSTATUS;
 
 /// A cookie of TCP Fast Open, in the length that most systems use.
 pub type Cookie = [u8; 8];
@@ -65,8 +64,6 @@ impl Segment {
 pub(super) enum Body {
     Tcp(Segment),
     Udp(Vec<u8>),
-    /// A packet from `to` to `from` of this one could not be delivered.
-    Undeliverable(NTSTATUS),
 }
 
 /// What travels from one host to another.

@@ -25,7 +25,7 @@ pub trait Peer: Send {
     /// Data has come. Not called while reading is [paused](Connection::pause).
     fn received(&mut self, connection: &Connection, data: &[u8]);
 
-    /// The other side has ended its data. Unless this is overridden, the peer ends its own.
+    /// The other side has ended its data, and all of it was read. Unless this is overridden, the peer ends its own.
     fn ended(&mut self, connection: &Connection) {
         connection.finish();
     }
@@ -149,7 +149,7 @@ impl PeerSide {
             tcb.receive(&mut data);
             return Some(Call::Received(data));
         }
-        if !self.told_end && !self.paused && tcb.at_end() {
+        if !self.told_end && tcb.at_end() {
             self.told_end = true;
             return Some(Call::Ended);
         }

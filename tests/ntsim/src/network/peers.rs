@@ -1,4 +1,4 @@
-//! The usual peers.
+//! The usual peers. A host that refuses connections needs none: [`Network::add_host`](super::Network::add_host) makes one.
 
 use super::peer::{Connection, Peer};
 use std::time::Duration;
@@ -97,11 +97,7 @@ impl Peer for SlowReader {
     fn received(&mut self, _connection: &Connection, _data: &[u8]) {}
 
     fn time(&mut self, connection: &Connection) {
-        if connection.take(self.bytes).is_empty() {
-            // Perhaps the end has come, which is told only to who reads.
-            connection.resume();
-            connection.pause();
-        }
+        connection.take(self.bytes);
         connection.call_after(self.every);
     }
 }

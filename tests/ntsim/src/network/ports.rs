@@ -70,3 +70,44 @@ impl Ports {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXISTS: Result<SocketAddr, NTSTATUS> = Err(STATUS_ADDRESS_ALREADY_EXISTS);
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_port_has_one_user_of_an_address_unless_all_share() {
+        let mut ports = Ports::new();
+        let one = address("192.0.2.1:80");
+        assert_eq!(ports.take(one, false), Ok(one));
+        assert_eq!(ports.take(one, true), EXISTS);
+        assert_eq!(ports.take(address("0.0.0.0:80"), false), EXISTS);
+        for free in ["192.0.2.2:80", "192.0.2.1:81", "[::]:80"] {
+            assert!(ports.take(address(free), false).is_ok(), "{free}");
+        }
+        ports.give_back(one);
+        assert_eq!(ports.take(one, true), Ok(one));
+        assert_eq!(ports.take(one, true), Ok(one));
+        ports.give_back(one);
+        assert_eq!(ports.take(one, false), EXISTS, "the other is still there");
+    }
+
+    #[test]
+    fn any_port_is_one_that_is_free() {
+        let mut ports = Ports::new();
+        let any = address("192.0.2.1:0");
+        let mut taken: Vec<u16> = EPHEMERAL.map(|_| ports.take(any, false).unwrap().port()).collect();
+        assert_eq!(ports.take(any, false), EXISTS, "there are none left");
+        ports.give_back(address("192.0.2.1:50000"));
+        assert_eq!(ports.take(any, false), Ok(address("192.0.2.1:50000")));
+        taken.sort_unstable();
+        taken.dedup();
+        assert_eq!(taken.len(), EPHEMERAL.len());
+    }
+}

@@ -29,7 +29,7 @@ pub struct NetworkStats {
     pub cut: u64,
     /// Packets that a middlebox has dropped.
     pub dropped_by_middlebox: u64,
-    /// Datagrams and SYNs that could not be delivered, as a router has said.
+    /// Packets that could not be delivered, as a router has told the sender.
     pub undeliverable: u64,
     /// Datagrams for which nobody had bound the port, or no room.
     pub datagrams_dropped: u64,
@@ -74,8 +74,6 @@ pub enum PacketKind {
         /// Bytes of data.
         data: usize,
     },
-    /// A router's notice that a packet was undeliverable.
-    Undeliverable,
 }
 
 /// What has become of a packet.
@@ -87,8 +85,10 @@ pub enum PacketFate {
     Lost,
     /// The filter drops it.
     Filtered,
-    /// The path is cut, or leads nowhere.
+    /// The path is cut.
     Cut,
+    /// There is no way: a router tells the sender so.
+    Undeliverable,
     /// A middlebox drops it.
     Middlebox,
 }
@@ -120,7 +120,6 @@ impl PacketRecord {
                 fast_open: segment.fast_open,
             },
             Body::Udp(data) => PacketKind::Datagram { data: data.len() },
-            Body::Undeliverable(_) => PacketKind::Undeliverable,
         };
         let fate = if fate.lost { PacketFate::Lost } else { PacketFate::Arrives(1 + u8::from(fate.twice)) };
         PacketRecord { at: clock::to_duration(sent), from: packet.from, to: packet.to, kind, fate }
@@ -130,7 +129,6 @@ impl PacketRecord {
     pub fn data(&self) -> usize {
         match self.kind {
             PacketKind::Segment { data, .. } | PacketKind::Datagram { data } => data,
-            PacketKind::Undeliverable => 0,
         }
     }
 
@@ -181,7 +179,6 @@ impl Records {
                 }
             }
             PacketKind::Datagram { .. } => stats.datagrams += 1,
-            PacketKind::Undeliverable => stats.undeliverable += 1,
         }
         match record.fate {
             PacketFate::Arrives(copies) => {
@@ -190,6 +187,7 @@ impl Records {
             }
             PacketFate::Lost | PacketFate::Filtered => stats.lost += 1,
             PacketFate::Cut => stats.cut += 1,
+            PacketFate::Undeliverable => stats.undeliverable += 1,
             PacketFate::Middlebox => stats.dropped_by_middlebox += 1,
         }
         if self.packets.len() == PACKETS_KEPT {

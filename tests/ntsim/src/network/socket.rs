@@ -22,6 +22,8 @@ pub(super) struct Socket {
     processor: u32,
     source: Arc<dyn Source>,
     interest: Option<Readiness>,
+    /// A call of the source was asked for, and has not begun.
+    call_pending: bool,
 }
 
 /// What can be set on a socket.
@@ -50,7 +52,8 @@ impl MachineSocket {
     /// Makes a socket whose readiness goes to `source` on `processor`.
     pub(crate) fn open(shared: &Arc<Shared>, v6: bool, processor: u32, source: Arc<dyn Source>) -> MachineSocket {
         let settings = Settings::new(v6);
-        let socket = Socket { settings, bound: None, end: None, processor, source, interest: None };
+        let socket =
+            Socket { settings, bound: None, end: None, processor, source, interest: None, call_pending: false };
         let id = shared.with(|state| {
             let id = state.new_id();
             state.sockets.insert(id, socket);
@@ -212,6 +215,15 @@ impl Drop for MachineSocket {
     }
 }
 
+impl Shared {
+    /// Calls the source of a socket, unless the socket is gone or not ready any more. At DISPATCH_LEVEL on its processor.
+    pub(super) fn tell_socket(self: &Arc<Self>, id: u64) {
+        if let Some((source, readiness)) = self.with(|state| state.begin_call(id)) {
+            source.ready(readiness);
+        }
+    }
+}
+
 fn poll<R>(result: Result<Option<R>, NTSTATUS>) -> Poll<Result<R, NTSTATUS>> {
     match result {
         Ok(None) => Poll::Pending,
@@ -233,22 +245,34 @@ impl State {
         self.sockets.get_mut(&id).expect("a socket lives as long as its handle")
     }
 
-    /// Has the source called if the socket is ready for what was asked for.
-    pub(super) fn notify_socket(&mut self, id: u64) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let Some(end) = socket.end.and_then(|id| self.ends.get(&id)) else { return };
-        let Some(interest) = socket.interest else { return };
+    /// What a socket is ready for, if it is anything that it was asked for.
+    fn readiness(&self, socket: &Socket) -> Option<Readiness> {
+        let (interest, end) = (socket.interest?, self.ends.get(&socket.end?)?);
         let tcb = &end.tcb;
         let closed = tcb.state == TcpState::Closed;
-        let ready = Readiness {
-            readable: closed || tcb.readable() > 0 || tcb.at_end(),
-            writable: closed || (tcb.usable() && tcb.writable()),
-        };
-        if (interest.readable && ready.readable) || (interest.writable && ready.writable) {
-            socket.interest = None;
-            let (processor, source) = (socket.processor, Arc::clone(&socket.source));
-            self.make_ready(processor, source, ready);
+        let readable = closed || tcb.readable() > 0 || tcb.at_end();
+        let writable = closed || (tcb.usable() && tcb.writable());
+        let asked = (interest.readable && readable) || (interest.writable && writable);
+        asked.then_some(Readiness { readable, writable })
+    }
+
+    /// Has the source of a socket called if the socket is ready for what was asked for.
+    pub(super) fn notify_socket(&mut self, id: u64) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        if !socket.call_pending && self.readiness(socket).is_some() {
+            let processor = socket.processor;
+            self.socket(id).call_pending = true;
+            self.make_ready(processor, id);
         }
+    }
+
+    /// The call of a source that is to be made now.
+    fn begin_call(&mut self, id: u64) -> Option<(Arc<dyn Source>, Readiness)> {
+        self.sockets.get_mut(&id)?.call_pending = false;
+        let socket = self.sockets.get(&id)?;
+        let call = (Arc::clone(&socket.source), self.readiness(socket)?);
+        self.socket(id).interest = None;
+        Some(call)
     }
 
     fn bind_socket(&mut self, id: u64, local: SocketAddr) -> Result<(), NTSTATUS> {

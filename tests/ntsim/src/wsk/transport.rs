@@ -1,9 +1,9 @@
 //! The seam below the engine: a network with non-blocking operations and readiness.
 //!
-//! There are two: the host's sockets and the network in memory. A transport knows nothing of IRPs,
-//! and the engine nothing of what a transport is made of. An operation that cannot finish now says `Poll::Pending`; the
-//! engine arms the endpoint, and is called back at DISPATCH_LEVEL on the socket's processor when trying again is worth
-//! it. A call too many is harmless. Errors are NTSTATUS values already.
+//! There are two: the host's sockets and the network in memory. A transport knows nothing of IRPs, and the engine nothing
+//! of what a transport is made of. An operation that cannot finish now says `Poll::Pending`; the engine arms the endpoint,
+//! and is called back at DISPATCH_LEVEL on the socket's processor when trying again is worth it. A call too many is
+//! harmless. Errors are NTSTATUS values already.
 
 use super::address::Family;
 use crate::cpu::{Readiness, Source};

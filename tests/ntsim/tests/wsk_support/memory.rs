@@ -4,7 +4,7 @@
 use super::PATIENCE;
 use ntsim::network::{self, Connection, ListenOptions, Network, Peer, SynData};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use wsk_sys::NTSTATUS;
@@ -166,9 +166,7 @@ impl MemoryStream {
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.pipe.wait(|state| !state.inbox.is_empty() || state.ended || state.closed)?;
         let count = into.len().min(state.inbox.len());
-        for (to, from) in into.iter_mut().zip(state.inbox.drain(..count)) {
-            *to = from;
-        }
+        state.inbox.read_exact(&mut into[..count])?;
         let failed = count == 0 && !state.ended && state.error.is_some();
         let resume = state.inbox.len() < INBOX && count > 0;
         drop(state);

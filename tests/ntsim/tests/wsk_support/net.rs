@@ -41,7 +41,12 @@ impl Net {
     }
 
     pub(crate) fn memory() -> Net {
-        Net::Memory { network: Network::new(), server_fast_open: AtomicBool::new(true) }
+        Net::over(&Network::new())
+    }
+
+    /// One in memory that the test has its own hands on.
+    pub(crate) fn over(network: &Network) -> Net {
+        Net::Memory { network: network.clone(), server_fast_open: AtomicBool::new(true) }
     }
 
     /// Settings of a kernel on it, with two processors.

@@ -34,8 +34,10 @@ impl Tcb {
             self.granted = Some(cookie);
         }
         let in_syn = (ack - self.iss - 1) as u32;
-        // The first SYN has arrived after all.
-        self.fast_open_lost &= in_syn == 0 && self.granted.is_none();
+        if in_syn > 0 || self.granted.is_some() {
+            // The SYN with the option has arrived after all.
+            self.fast_open_lost = self.fast_open_lost.map(|_| false);
+        }
         match self.syn_data {
             SynData::Sent(_) | SynData::Lost if in_syn > 0 => self.syn_data = SynData::Accepted(in_syn),
             SynData::Sent(_) => self.syn_data = SynData::Refused,
@@ -56,8 +58,9 @@ impl Tcb {
     fn in_time_wait(&mut self, segment: &Segment, now: u64) {
         if segment.rst {
             self.end(None);
-        } else {
-            // The other side has not seen our last acknowledgement.
+        } else if segment.length() > 0 {
+            // The other side has not seen our last acknowledgement. A bare one of its own is not answered: it may be in
+            // this state, too, and they would go on for ever.
             self.ack_due = true;
             self.wait_and_close(now);
         }

@@ -14,6 +14,8 @@
 mod arrival;
 mod receive;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use super::packet::{Cookie, FastOpenOption, Segment};
 use crate::clock::{self, FREQUENCY};
@@ -158,10 +160,8 @@ pub(super) struct Tcb {
     pub(super) syn_data: SynData,
     /// A cookie that the server has granted, for the client's cache.
     pub(super) granted: Option<Cookie>,
-    /// Nothing has come back to a SYN with the option.
-    fast_open_lost: bool,
-    /// This side has sent the first SYN, and nobody has asked yet what came of its Fast Open.
-    opened_here: bool,
+    /// For a client that has used the option, until it was asked: whether nothing came back to the SYN with it.
+    fast_open_lost: Option<bool>,
 
     syn_due: bool,
     ack_due: bool,
@@ -206,8 +206,7 @@ impl Tcb {
             fast_open: None,
             syn_data: SynData::None,
             granted: None,
-            fast_open_lost: false,
-            opened_here: state == TcpState::SynSent,
+            fast_open_lost: None,
             syn_due: true,
             ack_due: false,
             reset_due: false,
@@ -233,6 +232,7 @@ impl Tcb {
     pub(super) fn connect(setup: Setup, fast_open: Option<FastOpenOption>, data: &[u8], now: u64) -> Tcb {
         let mut tcb = Tcb::new(TcpState::SynSent, setup, 0, now);
         tcb.fast_open = fast_open;
+        tcb.fast_open_lost = fast_open.map(|_| false);
         let length = tcb.sender.write(data, true);
         if length > 0 {
             tcb.syn_data = SynData::Sent(length as u32);
@@ -339,9 +339,7 @@ impl Tcb {
 
     /// Once, for a client that has used the option of Fast Open: whether the SYN with it brought nothing back.
     pub(super) fn take_fast_open_result(&mut self) -> Option<bool> {
-        let used = self.fast_open_lost || self.fast_open.is_some();
-        let client = std::mem::take(&mut self.opened_here);
-        (client && used).then_some(self.fast_open_lost)
+        self.fast_open_lost.take()
     }
 
     /// Most data in a segment, as both sides have said.
@@ -390,7 +388,7 @@ impl Tcb {
             self.syn_retransmissions += 1;
             if self.state == TcpState::SynSent && self.fast_open.take().is_some() {
                 // The next SYN is a plain one (RFC 7413, 4.1.3): whatever stood in the way of the first lets it pass.
-                self.fast_open_lost = true;
+                self.fast_open_lost = Some(true);
                 if self.syn_data != SynData::None {
                     self.syn_data = SynData::Lost;
                 }

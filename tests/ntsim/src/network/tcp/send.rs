@@ -177,7 +177,11 @@ impl Sender {
         self.figures.sent_again += again;
         self.highest = self.highest.max(piece.end());
         let from = (piece.seq - self.base) as usize;
-        self.buffer.range(from..from + piece.length).copied().collect()
+        let to = from + piece.length;
+        let (first, second) = self.buffer.as_slices();
+        let split = first.len();
+        let first = &first[from.min(split)..to.min(split)];
+        [first, &second[from.max(split) - split..to.max(split) - split]].concat()
     }
 
     /// Takes an acknowledgement of something new.
