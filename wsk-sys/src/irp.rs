@@ -336,8 +336,9 @@ pub unsafe fn IoSetCompletionRoutine(
     }
 }
 
-/// Says that the request will be completed later; the dispatch routine must then return STATUS_PENDING. IRQL: <=
-/// DISPATCH_LEVEL. WDK page: IoMarkIrpPending.
+/// Says that the request will be completed later; the dispatch routine must then return STATUS_PENDING. A completion routine
+/// that lets the completion go on passes the mark up: it calls this if `PendingReturned` is set. IRQL: <= DISPATCH_LEVEL.
+/// WDK page: IoMarkIrpPending.
 ///
 /// # Safety
 /// `Irp` is valid and the caller owns it.

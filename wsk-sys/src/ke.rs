@@ -182,8 +182,8 @@ unsafe extern "system" {
 
     /// Makes a DPC. IRQL: any. WDK page: KeInitializeDpc.
     pub fn KeInitializeDpc(Dpc: *mut KDPC, DeferredRoutine: PKDEFERRED_ROUTINE, DeferredContext: *mut c_void);
-    /// Queues; FALSE if it was queued already. It leaves the queue before its routine runs. IRQL: >= DISPATCH_LEVEL, or
-    /// any below (documented: any). WDK page: KeInsertQueueDpc.
+    /// Queues; FALSE if it was queued already. It leaves the queue before its routine runs. IRQL: any.
+    /// WDK page: KeInsertQueueDpc.
     pub fn KeInsertQueueDpc(Dpc: *mut KDPC, Arg1: *mut c_void, Arg2: *mut c_void) -> BOOLEAN;
     /// Takes out of the queue; TRUE if it was there. IRQL: any. WDK page: KeRemoveQueueDpc.
     pub fn KeRemoveQueueDpc(Dpc: *mut KDPC) -> BOOLEAN;

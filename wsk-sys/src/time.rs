@@ -9,9 +9,9 @@
 pub struct KSYSTEM_TIME {
     /// Low part.
     pub LowPart: u32,
-    /// High part, written before the low one changes.
+    /// High part, written last and read first.
     pub High1Time: i32,
-    /// High part, written after it: while they differ, the reader tries again.
+    /// High part, written first and read last: while the two differ, the reader tries again.
     pub High2Time: i32,
 }
 layout!(KSYSTEM_TIME, 12 / 4, LowPart @ 0, High1Time @ 4, High2Time @ 8);
@@ -25,6 +25,7 @@ pub type PFN_KE_QUERY_SYSTEM_TIME_PRECISE = unsafe extern "system" fn(CurrentTim
 #[cfg(all(windows, not(feature = "sim")))]
 mod inline {
     use super::KSYSTEM_TIME;
+    use core::sync::atomic::{Ordering, fence};
 
     /// Address of the page (`KI_USER_SHARED_DATA`), the same on x64 and ARM64.
     const SHARED: usize = 0xFFFF_F780_0000_0000;
@@ -37,10 +38,12 @@ mod inline {
         let time = core::ptr::with_exposed_provenance::<KSYSTEM_TIME>(address);
         loop {
             // SAFETY: the page is mapped as long as the system runs; its fields are aligned, and volatile because the
-            // system writes to them at any moment.
+            // system writes to them at any moment. The fences keep the order of the reads on ARM64; x64 keeps it anyway.
             let (high, low, check) = unsafe {
                 let high = (&raw const (*time).High1Time).read_volatile();
+                fence(Ordering::Acquire);
                 let low = (&raw const (*time).LowPart).read_volatile();
+                fence(Ordering::Acquire);
                 (high, low, (&raw const (*time).High2Time).read_volatile())
             };
             if high == check {

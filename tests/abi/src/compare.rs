@@ -100,7 +100,7 @@ impl Compared {
     }
 
     fn stands_for(&mut self, item: &str, ours: &Type, theirs: &Type) {
-        // windows-sys is not asked for types.
+        // windows-sys and the transcript are not asked for types of fields.
         if *theirs != Type::Void && !ours.stands_for(theirs) {
             self.differs(item, "type", format!("{ours:?} here, {theirs:?} there"));
         }

@@ -2,8 +2,8 @@
 //!
 //! For whoever doubts an offset. The table of all that wsk-sys declares is made from its source, so that nothing is
 //! forgotten ([`model`]); C compilers and windows-sys are asked for the same ([`probe`], [`proof`]); what differs, or is nowhere to be
-//! found, is an error unless it is on the list of known errors of those headers ([`exceptions`], [`compare`]). No header is
-//! part of this project. Beside it: that everything compiles for Windows ([`targets`]), and with wdk-sys ([`wdk`]).
+//! found, is an error unless it is on the list of known errors of those headers ([`exceptions`], [`compare`]). What none of
+//! them has is compared with a transcript by hand. No header is part of this project. Beside it: that everything compiles for Windows ([`targets`]), and with wdk-sys ([`wdk`]).
 
 pub mod compare;
 pub mod exceptions;
@@ -17,6 +17,7 @@ pub mod wdk;
 
 mod command;
 mod object;
+mod transcript;
 
 use std::path::{Path, PathBuf};
 

@@ -152,9 +152,9 @@ pub(crate) fn plain(name: &str) -> String {
     }
 }
 
-// What build/emit.rs writes.
+// What build/emit.rs and the transcript write.
 
-fn pointer(to: Type) -> Type {
+pub(crate) fn pointer(to: Type) -> Type {
     Type::Pointer(Box::new(to))
 }
 
@@ -169,11 +169,11 @@ fn array(length: usize, of: Type) -> Type {
     Type::Array(length as u64, Box::new(of))
 }
 
-fn structure(name: &str) -> Type {
+pub(crate) fn structure(name: &str) -> Type {
     Type::Structure { name: plain(name), size: None }
 }
 
-fn function(result: Type, parameters: Vec<Type>) -> Type {
+pub(crate) fn function(result: Type, parameters: Vec<Type>) -> Type {
     Type::Function(Box::new(result), parameters)
 }
 
@@ -208,13 +208,18 @@ impl Table {
             bytes: 4,
             value: status.value.into(),
         }));
-        // Functions that the compiler evaluates, by an example each, in words that C understands as well.
+        // Functions that the compiler evaluates, by an example each, and the parts of an identifier, in words that C
+        // understands as well.
         let examples = [
             ("CTL_CODE(34, 0x801, 2, 1)", 4, wsk_sys::CTL_CODE(34, 0x801, 2, 1).into()),
             ("DEVICE_TYPE_FROM_CTL_CODE(0x226006)", 4, wsk_sys::DEVICE_TYPE_FROM_CTL_CODE(0x22_6006).into()),
             ("METHOD_FROM_CTL_CODE(0x226006)", 4, wsk_sys::METHOD_FROM_CTL_CODE(0x22_6006).into()),
             ("IoGetFunctionCodeFromCtlCode(0x226006)", 4, wsk_sys::IoGetFunctionCodeFromCtlCode(0x22_6006).into()),
             ("MAKE_WSK_VERSION(1, 2)", 2, wsk_sys::MAKE_WSK_VERSION(1, 2).into()),
+            ("NPI_WSK_INTERFACE_ID.Data1", 4, wsk_sys::NPI_WSK_INTERFACE_ID.Data1.into()),
+            ("NPI_WSK_INTERFACE_ID.Data2", 2, wsk_sys::NPI_WSK_INTERFACE_ID.Data2.into()),
+            ("NPI_WSK_INTERFACE_ID.Data3", 2, wsk_sys::NPI_WSK_INTERFACE_ID.Data3.into()),
+            ("NPI_WSK_INTERFACE_ID.Data4", 8, u64::from_be_bytes(wsk_sys::NPI_WSK_INTERFACE_ID.Data4).into()),
             ("WSA_CMSG_LEN(20)", 8, wsk_sys::WSA_CMSG_LEN(20) as i128),
             ("WSA_CMSG_SPACE(20)", 8, wsk_sys::WSA_CMSG_SPACE(20) as i128),
             ("WSA_CMSGHDR_ALIGN(20)", 8, wsk_sys::WSA_CMSGHDR_ALIGN(20) as i128),

@@ -5,7 +5,7 @@ use crate::exceptions::EXCEPTIONS;
 use crate::headers::Header;
 use crate::model::Table;
 use crate::probe::{Answer, ask};
-use crate::{Error, Result, imports};
+use crate::{Error, Result, imports, transcript};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -35,7 +35,9 @@ impl Witnesses {
         for header in [Header::mingw()?, Header::wine()?] {
             answers.push(ask(&header, &table, folder.path())?);
         }
-        answers.push(Answer { header: "windows-sys", table: Table::windows_sys(), lost: BTreeSet::new() });
+        for (header, table) in [("windows-sys", Table::windows_sys()), (transcript::NAME, transcript::table())] {
+            answers.push(Answer { header, table, lost: BTreeSet::new() });
+        }
         Ok(Witnesses { answers })
     }
 

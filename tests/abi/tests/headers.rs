@@ -40,7 +40,9 @@ fn wsk_sys_agrees_with_the_headers_of_others() {
     print!("{proof}");
     assert!(proof.unexplained.is_empty(), "{proof}");
     // A proof that compared little would be none.
-    for (compared, least) in proof.compared.iter().zip([[35, 200, 200, 80], [50, 220, 190, 90], [30, 170, 190, 0]]) {
+    for (compared, least) in
+        proof.compared.iter().zip([[35, 200, 200, 80], [50, 220, 190, 90], [30, 170, 190, 0], [9, 20, 40, 7]])
+    {
         let counts = [compared.structures, compared.fields, compared.constants, compared.functions];
         assert!(counts.iter().zip(least).all(|(count, least)| *count >= least), "{proof}");
     }
@@ -92,6 +94,7 @@ fn a_wrong_constant_is_noticed() {
             match constant.name {
                 "STATUS_CANCELLED" => constant.value += 1,
                 "WSK_FLAG_STREAM_SOCKET" => constant.value = 0x10,
+                "WSK_FLAG_NODELAY" => constant.value = 4,
                 _ => {}
             }
         }
@@ -101,6 +104,7 @@ fn a_wrong_constant_is_noticed() {
         &[
             "Wine: STATUS_CANCELLED: value 0xc0000121 here, 0xc0000120 there",
             "Wine: WSK_FLAG_STREAM_SOCKET: value 0x10 here, 0x8 there",
+            "by hand: WSK_FLAG_NODELAY: value 0x4 here, 0x2 there",
             "mingw-w64: STATUS_CANCELLED: value 0xc0000121 here, 0xc0000120 there",
             "windows-sys: STATUS_CANCELLED: value 0xc0000121 here, 0xc0000120 there",
         ],
@@ -115,7 +119,7 @@ fn a_wrong_size_is_noticed() {
 
 #[test]
 fn a_wrong_prototype_is_noticed() {
-    for (name, parameter) in [("IoAllocateIrp", 0), ("PFN_WSK_RECEIVE_FROM", 4)] {
+    for (name, parameter) in [("IoAllocateIrp", 0), ("PFN_WSK_RECEIVE_FROM", 4), ("PFN_WSK_RECEIVE_FROM_EVENT", 2)] {
         let proof = doctored(|table| {
             let function = table.functions.iter_mut().find(|it| it.name == name).expect("wsk-sys has the function");
             let Type::Function(_, parameters) = &mut function.ty else { panic!("a function has parameters") };

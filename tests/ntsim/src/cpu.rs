@@ -29,7 +29,7 @@ use wsk_sys::{APC_LEVEL, DISPATCH_LEVEL, HIGH_LEVEL, KIRQL, PASSIVE_LEVEL};
 pub(crate) use crate::poll::{Readiness, Registration, Source, register};
 
 /// Length of a clock tick: how long a DPC that asks for no interrupt waits on an idle processor.
-const TICK: Duration = Duration::from_micros(15_625);
+pub(crate) const TICK: Duration = Duration::from_micros(15_625);
 /// Spin locks that one processor can hold at once.
 const MAX_HELD_LOCKS: usize = 32;
 

@@ -8,7 +8,7 @@ use crate::driver::Slot;
 use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::verifier::{call_driver, require_irql, violation};
-use crate::{rules, sched, stats};
+use crate::{fault, rules, sched, stats};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -219,7 +219,9 @@ unsafe fn insert(dpc: *mut KDPC, arguments: [*mut c_void; 2], driver: Slot, expi
         MediumImportance => target.index == own.index,
         _ => true,
     };
-    if asks || expired || depth >= INTERRUPT_DEPTH {
+    let asks = asks || expired || depth >= INTERRUPT_DEPTH;
+    let may_be_late = expired || target.index != own.index;
+    if asks && !(may_be_late && fault::dpc_is_late()) {
         target.interrupt();
     } else {
         // The idle loop gives it until the next clock tick.

@@ -6,6 +6,7 @@
 use crate::cpu::{self, current};
 use crate::driver::Slot;
 use crate::explore::{Engine, engine};
+use crate::fault::FaultKind;
 use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
 use crate::verifier::{Call, call_driver, require_irql, violation};
@@ -20,6 +21,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Builder;
+use std::time::Duration;
 use wsk_sys::*;
 
 /// Stack of a driver's thread. The kernel's own is 24 KiB; code without optimization needs more.
@@ -317,8 +319,9 @@ struct Start {
 unsafe impl Send for Start {}
 
 /// The body of a driver's thread.
-fn run_driver_thread(object: ThreadRef, processor: u32, driver: Slot, start: Start) {
+fn run_driver_thread(object: ThreadRef, processor: u32, driver: Slot, late: Duration, start: Start) {
     cpu::adopt_on(processor);
+    fault::wait_out(late);
     current().objects.own.set(object.0);
     call_driver("system thread", driver, || match engine() {
         None => run_on_own_stack(start),
@@ -386,9 +389,10 @@ pub(crate) unsafe extern "system" fn PsCreateSystemThread(
             ClientId.cast::<[usize; 2]>().write([4, handle]);
         }
     }
+    let late = fault::lateness(FaultKind::LateThread);
     let start = Start { routine: StartRoutine, context: StartContext };
     let name = format!("{} thread {number}", crate::driver::name(driver));
-    if spawn(&name, move || run_driver_thread(object, processor, driver, start)).is_err() {
+    if spawn(&name, move || run_driver_thread(object, processor, driver, late, start)).is_err() {
         system().threads.table.lock().handles.remove(&handle);
         object.dereference();
         object.dereference();

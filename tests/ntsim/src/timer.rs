@@ -8,7 +8,7 @@ use crate::driver::Slot;
 use crate::explore::engine;
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
-use crate::{clock, dpc, poll, rules, wait};
+use crate::{clock, dpc, fault, poll, rules, wait};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -224,7 +224,7 @@ pub(crate) unsafe extern "system" fn KeSetTimerEx(
     Dpc: *mut KDPC,
 ) -> BOOLEAN {
     let _call = require_irql("KeSetTimerEx", DISPATCH_LEVEL);
-    let due = clock::due(DueTime);
+    let due = fault::due(clock::due(DueTime));
     let processor = cpu::processor();
     let shard = wait::shard(Timer as usize);
     // SAFETY: the caller's promise; the timer's fields change under the lock of its object.

@@ -9,7 +9,7 @@ use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::timer::TIMER_TYPE;
 use crate::verifier::{Call, require_irql, violation};
-use crate::{clock, cpu, rules};
+use crate::{clock, cpu, fault, rules};
 use parking::{Parker, Unparker};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -290,7 +290,7 @@ pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
         if !waitable || (*header).WaitListHead.Flink.is_null() {
             violation(&rules::UNINITIALIZED, format_args!("the object at {Object:p} is not initialized"));
         }
-        let deadline = timeout.map(|timeout| if timeout == 0 { 0 } else { clock::due(timeout) });
+        let deadline = timeout.map(|timeout| if timeout == 0 { 0 } else { fault::due(clock::due(timeout)) });
         wait(header, deadline)
     }
 }
@@ -308,7 +308,7 @@ pub(crate) unsafe extern "system" fn KeDelayExecutionThread(
         violation(&rules::WAIT_AT_DISPATCH, format_args!("KeDelayExecutionThread at IRQL {}", cpu::irql()));
     }
     // SAFETY: the caller's promise.
-    let deadline = clock::due(unsafe { Interval.read() });
+    let deadline = fault::due(clock::due(unsafe { Interval.read() }));
     let nobody = 0u8;
     while park_until(&raw const nobody as usize, Some(deadline)) {}
     STATUS_SUCCESS

@@ -3,6 +3,7 @@
 use crate::cpu;
 use crate::device;
 use crate::driver::Slot;
+use crate::fault::FaultKind;
 use crate::pool::{self, Found, Kind};
 use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
@@ -11,6 +12,7 @@ use crate::{fault, rules, stats, thread};
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use wsk_sys::*;
 
 /// Workers at most. There are as many as items were ever queued or running at once.
@@ -29,6 +31,8 @@ struct Queued {
     driver: Slot,
     routine: PIO_WORKITEM_ROUTINE,
     context: *mut c_void,
+    /// How late the routine is called.
+    late: Duration,
 }
 
 // SAFETY: a driver passes the context to its routine; the item and the device are held while queued.
@@ -63,7 +67,7 @@ fn work(system: &System) {
     let workers = &system.workers;
     let mut queue = workers.queue.lock();
     loop {
-        let Some(Queued { item, device, driver, routine, context }) = queue.items.pop_front() else {
+        let Some(Queued { item, device, driver, routine, context, late }) = queue.items.pop_front() else {
             if queue.stopping {
                 return;
             }
@@ -73,6 +77,7 @@ fn work(system: &System) {
             continue;
         };
         drop(queue);
+        fault::wait_out(late);
         // SAFETY: a queued item is live; its routine may free it, so this is the last access.
         unsafe { (*item).queued.store(false, Ordering::Release) };
         // SAFETY: the driver's routine, called as its type says.
@@ -141,9 +146,10 @@ pub(crate) unsafe extern "system" fn IoQueueWorkItem(
     };
     device::hold(device);
     let driver = device::driver_of(device);
+    let late = fault::lateness(FaultKind::LateWorkItem);
     let workers = &system().workers;
     let mut queue = workers.queue.lock();
-    queue.items.push_back(Queued { item, device, driver, routine: WorkerRoutine, context: Context });
+    queue.items.push_back(Queued { item, device, driver, routine: WorkerRoutine, context: Context, late });
     if queue.items.len() > queue.idle && queue.workers < MAX_WORKERS {
         let name = format!("worker {}", queue.workers);
         if thread::spawn(&name, || work(system())).is_ok() {

@@ -4,6 +4,8 @@
 mod support;
 
 use ntsim::{FaultKind, Faults, Kernel, Strike};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 use support::*;
 use wsk_sys::*;
 
@@ -107,4 +109,100 @@ fn a_call_site_begins_at_the_driver() {
     unsafe { KeFlushQueuedDpcs() };
     let sites = kernel.allocation_sites();
     assert_eq!(sites.iter().map(|site| site.seen()).collect::<Vec<_>>(), [3], "{sites:?}");
+}
+
+/// How long something takes that tells its end.
+fn time(begin: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    begin();
+    start.elapsed()
+}
+
+#[test]
+fn timers_and_waits_end_late_and_not_much_too_early() {
+    const ASKED: Duration = Duration::from_millis(50);
+    const TICK: Duration = Duration::from_micros(15_625);
+    let kernel = kernel(0);
+    for kind in [FaultKind::EarlyTimer, FaultKind::LateTimer, FaultKind::CoalescedTimer] {
+        kernel.set_faults(Faults::none().one_in(kind, 1).longest_delay(Duration::from_millis(80)));
+        let least = match kind {
+            FaultKind::EarlyTimer => ASKED - TICK,
+            FaultKind::LateTimer => ASKED + Duration::from_millis(10),
+            _ => ASKED,
+        };
+        let (ran, has_run) = channel();
+        let dpc = Dpc::new(move |_, _, _| ran.send(()).unwrap());
+        let timer = Timer::new(NotificationTimer);
+        let by_timer = time(|| {
+            timer.set(-50 * MILLISECOND, 0, Some(dpc));
+            has_run.recv().unwrap();
+        });
+        let event = Event::new(NotificationEvent, false);
+        let by_wait = time(|| assert_eq!(event.wait(-50 * MILLISECOND), STATUS_TIMEOUT));
+        // SAFETY: at PASSIVE_LEVEL.
+        let by_delay = time(|| unsafe {
+            KeDelayExecutionThread(KernelMode, FALSE, &(-50 * MILLISECOND));
+        });
+        assert!([by_timer, by_wait, by_delay].iter().all(|time| *time >= least), "{kind:?}");
+        assert_eq!(kernel.struck(kind), 3);
+    }
+    let places: Vec<_> = kernel.strikes().iter().map(|strike| strike.place).collect();
+    assert_eq!(places[..3], ["KeSetTimerEx", "KeWaitForSingleObject", "KeDelayExecutionThread"]);
+}
+
+#[test]
+fn threads_and_dpcs_start_late() {
+    const LATE: Duration = Duration::from_millis(80);
+    let late = |kind| Faults::none().one_in(kind, 1).longest_delay(LATE);
+    let kernel = kernel(0);
+    kernel.set_faults(late(FaultKind::LateThread));
+    let event = Event::new(NotificationEvent, false);
+    unsafe extern "system" fn tell(event: *mut std::ffi::c_void) {
+        Event(event.cast()).set();
+    }
+    let mut thread = std::ptr::null_mut();
+    let by_thread = time(|| {
+        thread = start_thread(tell, event.0.cast());
+        assert_eq!(event.wait(PATIENCE), STATUS_SUCCESS);
+    });
+    assert!(by_thread >= LATE / 8);
+    join(thread);
+    assert_eq!(kernel.struck(FaultKind::LateThread), 1);
+
+    kernel.set_faults(late(FaultKind::LateDpc));
+    let (ran, has_run) = channel();
+    let other = 1 - processor() as u8;
+    let dpc = Dpc::new(move |_, _, _| ran.send(processor()).unwrap()).importance(HighImportance).bound_to(other);
+    let by_dpc = time(|| {
+        assert!(dpc.insert(0, 0));
+        assert_eq!(has_run.recv().unwrap(), other.into());
+    });
+    assert!(by_dpc >= Duration::from_millis(15), "{by_dpc:?}: with the next clock tick");
+    assert_eq!(kernel.struck(FaultKind::LateDpc), 1);
+}
+
+#[test]
+fn work_items_start_late() {
+    const LATE: Duration = Duration::from_millis(80);
+    /// Queues a work item and waits for it.
+    unsafe fn entry(driver: *mut DRIVER_OBJECT) {
+        unsafe extern "system" fn routine(_: *mut DEVICE_OBJECT, event: *mut std::ffi::c_void) {
+            Event(event.cast()).set();
+        }
+        let event = Event::new(NotificationEvent, false);
+        // SAFETY: the driver object is live; the work item is freed when its routine has run.
+        unsafe {
+            let item = IoAllocateWorkItem(create_device(driver));
+            let time = time(|| {
+                IoQueueWorkItem(item, routine, DelayedWorkQueue, event.0.cast());
+                assert_eq!(event.wait(PATIENCE), STATUS_SUCCESS);
+            });
+            assert!(time >= LATE / 8);
+            IoFreeWorkItem(item);
+        }
+    }
+    let kernel = kernel(0);
+    kernel.set_faults(Faults::none().one_in(FaultKind::LateWorkItem, 1).longest_delay(LATE));
+    load(&kernel, entry, delete_device).unload();
+    assert_eq!(kernel.struck(FaultKind::LateWorkItem), 1);
 }

@@ -72,8 +72,13 @@ pub(crate) fn fate(operation: Operation) -> Fate {
             FaultKind::Inline => fate.patience = engine.longest_delay(),
             FaultKind::OtherProcessor => fate.elsewhere = true,
             FaultKind::Delay => fate.delay = delay("delay of a completion"),
-            FaultKind::Allocation | FaultKind::MissedCancel => {}
+            // Not of WSK calls.
+            _ => {}
         }
+    }
+    if fate.held && !operation.has_socket() {
+        // The driver has no socket to close: nothing else would end it.
+        fate.ignores_cancel = false;
     }
     fate
 }
@@ -84,7 +89,7 @@ pub(crate) fn failure(operation: Operation) -> Option<NTSTATUS> {
 }
 
 /// A time above zero, up to the longest delay.
-fn delay(what: &'static str) -> Duration {
+pub(super) fn delay(what: &'static str) -> Duration {
     let longest = system().faults.longest_delay();
     longest * (choice::choose(what, DELAYS) as u32 + 1) / DELAYS as u32
 }

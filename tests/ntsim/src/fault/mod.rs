@@ -12,9 +12,11 @@
 //! | `site` | the call stacks of allocations |
 //! | `operation` | the functions of WSK, and what they may fail with |
 //! | `fate` | what is to happen to one WSK call |
+//! | `lateness` | timers, and what starts late |
 
 mod engine;
 mod fate;
+mod lateness;
 mod operation;
 mod plan;
 mod site;
@@ -22,6 +24,7 @@ mod site;
 pub use engine::Strike;
 pub(crate) use engine::{Engine, allocation_fails};
 pub(crate) use fate::{Fate, cancel_is_missed, failure, fate};
+pub(crate) use lateness::{dpc_is_late, due, lateness, wait_out};
 pub use operation::Operation;
 pub(crate) use plan::Presence;
 pub use plan::{FaultKind, Faults};

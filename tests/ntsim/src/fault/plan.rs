@@ -59,6 +59,19 @@ kinds! {
     /// IoCancelIrp comes while the provider works on the request: it finds no cancel routine and returns FALSE, and the
     /// provider completes the request with STATUS_CANCELLED a little later.
     MissedCancel = "a cancel that returns FALSE";
+    /// A timer, or a wait with a time limit, ends early by up to a clock tick, as where due times are compared with the time of
+    /// the last tick.
+    EarlyTimer = "early";
+    /// A timer, or a wait with a time limit, ends late.
+    LateTimer = "late";
+    /// A timer, or a wait with a time limit, ends with the next clock tick after its due time.
+    CoalescedTimer = "coalesced";
+    /// A system thread starts late.
+    LateThread = "started late";
+    /// A work item starts late.
+    LateWorkItem = "the work item starts late";
+    /// A DPC that is queued to another processor, or by a timer, runs only with the next clock tick.
+    LateDpc = "with the next clock tick";
 }
 
 /// Number of kinds.
@@ -78,7 +91,8 @@ impl FaultKind {
             FaultKind::SplitSend => matches!(operation, On::Send | On::Disconnect | On::ConnectEx),
             FaultKind::ForcedClose => operation.has_socket(),
             FaultKind::Reset => operation.has_socket() && (operation.connects() || operation.transfers()),
-            FaultKind::Allocation | FaultKind::MissedCancel => false,
+            // Not of WSK calls.
+            _ => false,
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Connect {
     established: bool,
     /// The driver gets the socket with the result (WskSocketConnect), or never sees it.
     creates_socket: bool,
+    /// Its cancel routine is on its way.
+    cancelled: bool,
 }
 
 impl Socket {
@@ -38,7 +40,7 @@ impl Socket {
         data: Option<Data>,
         creates_socket: bool,
     ) -> NTSTATUS {
-        let mut connect = Connect { irp, data, sent: 0, established: false, creates_socket };
+        let mut connect = Connect { irp, data, sent: 0, established: false, creates_socket, cancelled: false };
         let mut state = self.lock();
         if let Err(status) = state.may_connect() {
             drop((state, connect));
@@ -83,6 +85,7 @@ impl Socket {
         let Some(mut connect) = state.connect.take() else { return };
         if !connect.irp.claim::<Socket>() {
             // Its cancel routine comes, and finds it in its place.
+            connect.cancelled = true;
             state.connect = Some(connect);
             return;
         }
@@ -138,6 +141,13 @@ impl Socket {
         self.complete(irp, outcome);
         discard(self);
         outcome.status
+    }
+}
+
+impl Connect {
+    /// Whether the network should call for it.
+    pub(super) fn waits(&self) -> bool {
+        !self.cancelled && !self.irp.fate().held
     }
 }
 

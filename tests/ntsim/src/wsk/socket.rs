@@ -357,7 +357,7 @@ impl State {
     /// Asks the network for what the queues wait for. Whoever is completing an IRP of a lane looks after that lane.
     pub(super) fn rearm(&mut self) {
         let readable = self.receives.waits();
-        let writable = self.sends.waits() || self.connect.is_some();
+        let writable = self.sends.waits() || self.connect.as_ref().is_some_and(Connect::waits);
         if let Some(endpoint) = &self.endpoint
             && (readable || writable)
         {

@@ -36,7 +36,7 @@ pub(super) struct Lane {
 impl Lane {
     /// Whether the network should call for it.
     pub(super) fn waits(&self) -> bool {
-        !self.busy && !self.queue.is_empty()
+        !self.busy && self.queue.front().is_some_and(|first| !first.cancelled && !first.irp.fate().held)
     }
 }
 
@@ -46,6 +46,8 @@ struct Transfer {
     work: Work,
     /// Bytes transferred.
     done: usize,
+    /// Its cancel routine is on its way.
+    cancelled: bool,
 }
 
 /// What a request asks for.
@@ -80,7 +82,7 @@ impl Socket {
             drop((state, work));
             return self.finish(irp, Err(status));
         }
-        let mut transfer = Transfer { irp, work, done: 0 };
+        let mut transfer = Transfer { irp, work, done: 0, cancelled: false };
         let lane = state.lane(direction);
         let inline = !lane.busy && lane.queue.is_empty() && !irp.fate().pends;
         let mut attempt = Poll::Pending;
@@ -150,13 +152,15 @@ impl Socket {
             let Some((irp, outcome)) = self.take_finished(&mut state, direction) else { break };
             state.lane(direction).busy = true;
             drop(state);
-            let deferred = self.defers(irp, outcome, false, move |socket| socket.release_lane(direction));
-            if !deferred {
-                self.complete(irp, outcome);
+            if self.defers(irp, outcome, false, move |socket| socket.release_lane(direction)) {
+                // Which may have happened already.
+                state = self.lock();
+                break;
             }
+            self.complete(irp, outcome);
             completed += 1;
             state = self.lock();
-            state.lane(direction).busy = deferred;
+            state.lane(direction).busy = false;
         }
         state.rearm();
         state.broken.is_some()
@@ -167,6 +171,7 @@ impl Socket {
         let mut transfer = state.lane(direction).queue.pop_front()?;
         if !transfer.irp.claim::<Socket>() {
             // Its cancel routine comes, and finds it in the queue.
+            transfer.cancelled = true;
             state.lane(direction).queue.push_front(transfer);
             return None;
         }
