@@ -153,6 +153,10 @@ fn child(
     }
     let status = child.wait().map_err(failed)?;
     if status.success() {
+        if explore.is_some() {
+            // How many schedules there were.
+            std::eprint!("{}", errors.join().unwrap_or_default());
+        }
         return Ok(());
     }
     let errors = errors.join().unwrap_or_default();
