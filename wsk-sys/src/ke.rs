@@ -157,6 +157,10 @@ unsafe extern "system" {
     pub fn KeSetEvent(Event: *mut KEVENT, Increment: KPRIORITY, Wait: BOOLEAN) -> i32;
     /// Makes not signalled. IRQL: <= DISPATCH_LEVEL. WDK page: KeClearEvent.
     pub fn KeClearEvent(Event: *mut KEVENT);
+    /// Makes not signalled; returns the previous state. IRQL: <= DISPATCH_LEVEL. WDK page: KeResetEvent.
+    pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
+    /// The state: above zero is signalled. IRQL: <= DISPATCH_LEVEL. WDK page: KeReadStateEvent.
+    pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
     /// Waits for an event, timer or thread. `Timeout` in 100 ns, negative is relative, null is for ever. Returns
     /// STATUS_SUCCESS or STATUS_TIMEOUT. IRQL: PASSIVE_LEVEL; <= DISPATCH_LEVEL with a zero timeout.
     /// WDK page: KeWaitForSingleObject.

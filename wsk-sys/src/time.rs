@@ -32,22 +32,45 @@ mod inline {
     const INTERRUPT_TIME: usize = SHARED + 0x8;
     const SYSTEM_TIME: usize = SHARED + 0x14;
 
+    /// Loads a word that the system writes to at any moment. By a plain load and no other instruction: where there is no
+    /// such page (Wine), the kernel does the load in its place, and knows only those.
+    ///
+    /// # Safety
+    /// `word` is in the page, and aligned.
+    #[inline(always)]
+    unsafe fn load(word: *const u32) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let value: u32;
+            // SAFETY: the caller's promise.
+            unsafe {
+                core::arch::asm!("mov {:e}, [{}]", out(reg) value, in(reg) word, options(nostack, preserves_flags));
+            }
+            value
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: the caller's promise.
+        unsafe {
+            word.read_volatile()
+        }
+    }
+
     /// A time of the shared page.
     #[inline(always)]
     fn read(address: usize) -> i64 {
         let time = core::ptr::with_exposed_provenance::<KSYSTEM_TIME>(address);
         loop {
-            // SAFETY: the page is mapped as long as the system runs; its fields are aligned, and volatile because the
-            // system writes to them at any moment. The fences keep the order of the reads on ARM64; x64 keeps it anyway.
+            // SAFETY: the page is mapped as long as the system runs; its fields are aligned. The fences keep the order of the
+            // reads on ARM64; x64 keeps it anyway.
             let (high, low, check) = unsafe {
-                let high = (&raw const (*time).High1Time).read_volatile();
+                let high = load((&raw const (*time).High1Time).cast());
                 fence(Ordering::Acquire);
-                let low = (&raw const (*time).LowPart).read_volatile();
+                let low = load(&raw const (*time).LowPart);
                 fence(Ordering::Acquire);
-                (high, low, (&raw const (*time).High2Time).read_volatile())
+                (high, low, load((&raw const (*time).High2Time).cast()))
             };
             if high == check {
-                return i64::from(high) << 32 | i64::from(low);
+                return (u64::from(high) << 32 | u64::from(low)) as i64;
             }
             core::hint::spin_loop();
         }

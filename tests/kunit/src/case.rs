@@ -59,18 +59,6 @@ pub(crate) struct Cases<'a> {
 }
 
 impl Cases<'_> {
-    /// Why a case is not run, if it is not.
-    pub(crate) fn left_out(&self, case: &Case) -> Option<Reason> {
-        let environment = self.request.environment();
-        if !self.request.passes(case) {
-            return Some(Reason::Plain("the filter"));
-        }
-        if let Some((_, reason)) = case.skip.iter().find(|(place, _)| *place == environment) {
-            return Some(Reason::Plain(reason));
-        }
-        case.needs.iter().find(|need| self.request.lacks(need)).map(|need| Reason::Lacks(environment, need))
-    }
-
     /// Runs a case with one of its parameters.
     pub(crate) async fn run(
         &self,
@@ -79,8 +67,7 @@ impl Cases<'_> {
         depth: usize,
         index: usize,
     ) -> core::result::Result<Verdict, Stuck> {
-        let environment = self.request.environment();
-        let expected = case.expected_failures.iter().find(|(place, _)| *place == environment).map(|(_, why)| *why);
+        let expected = self.request.expected_failure(case);
         let part = Part { name, depth, limit: case.limit(), start: Some(case.start), index };
         let verdict = if case.irql.is_dispatch() && case.processor != 0 {
             // Its executor is made for it, so that every driver has no more than it needs.

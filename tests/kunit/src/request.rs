@@ -10,6 +10,7 @@
 //! | `parameter.NAME` | a parameter for the cases |
 
 use crate::filter::Filter;
+use crate::run::Reason;
 use crate::suite::{Case, Environment, Suite};
 use wsk_async::mem::Array;
 use wsk_async::platform;
@@ -70,7 +71,7 @@ impl Request {
     }
 
     /// Whether the environment lacks something.
-    pub(crate) fn lacks(&self, need: &str) -> bool {
+    fn lacks(&self, need: &str) -> bool {
         self.environment.lacks(need) || self.values("lacks").any(|lacking| lacking == need)
     }
 
@@ -80,8 +81,24 @@ impl Request {
     }
 
     /// Whether the filter takes a case; one that is selected but not taken is skipped.
-    pub(crate) fn passes(&self, case: &Case) -> bool {
+    fn passes(&self, case: &Case) -> bool {
         self.values("filter").all(|filter| Filter::parse(filter).is_some_and(|filter| filter.takes(case)))
+    }
+
+    /// Why a case is not run, if it is not.
+    pub(crate) fn left_out(&self, case: &Case) -> Option<Reason> {
+        if !self.passes(case) {
+            return Some(Reason::Plain("the filter"));
+        }
+        if let Some((_, reason)) = case.skip.iter().find(|(place, _)| *place == self.environment) {
+            return Some(Reason::Plain(reason));
+        }
+        case.needs.iter().find(|need| self.lacks(need)).map(|need| Reason::Lacks(self.environment, need))
+    }
+
+    /// Why a case is known to fail here, if it is.
+    pub(crate) fn expected_failure(&self, case: &Case) -> Option<&'static str> {
+        case.expected_failures.iter().find(|(place, _)| *place == self.environment).map(|(_, why)| *why)
     }
 
     fn globs(&self, suite: &Suite, case: &Case) -> bool {

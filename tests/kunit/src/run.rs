@@ -106,6 +106,11 @@ pub(crate) fn list(suites: &[&'static Suite], request: &Request, out: &mut [u8])
             for (n, need) in case.needs.iter().enumerate() {
                 let _ = write!(line, "{}{need}", if n == 0 { " needs=" } else { "," });
             }
+            if request.left_out(case).is_some() {
+                let _ = write!(line, " expected=skip");
+            } else if request.expected_failure(case).is_some() {
+                let _ = write!(line, " expected=fail");
+            }
             let text = line.text().bytes().chain([b'\n']);
             let room = out.get_mut(length..length + line.text().len() + 1)?;
             room.iter_mut().zip(text).for_each(|(to, from)| *to = from);
@@ -147,7 +152,7 @@ async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> c
     cases.settle().await;
     let mut counts = Counts::default();
     for (number, case) in (1..).zip(selected()) {
-        let verdict = match cases.left_out(case) {
+        let verdict = match cases.request.left_out(case) {
             Some(reason) => Verdict::Skipped(reason),
             None if !begun => Verdict::Failed,
             None => run_case(case, cases).await?,
@@ -180,15 +185,23 @@ async fn run_case(case: &'static Case, cases: &Cases<'_>) -> core::result::Resul
     };
     begin_block(PARAMETER, case.name, params.count);
     let mut counts = Counts::default();
+    let mut known = (0, "");
     for index in 0..params.count {
         let mut name = Line::default();
         // A line cannot fail.
         let _ = describe(params, index, &mut name);
         let verdict = cases.run(case, &case.name, PARAMETER, index).await?;
         counts.count(&verdict);
+        if let Verdict::FailedAsExpected(why) = verdict {
+            known = (known.0 + 1, why);
+        }
         result(PARAMETER, index + 1, name.text(), &verdict);
     }
-    Ok(counts.verdict())
+    Ok(match (counts.verdict(), known) {
+        // Where none has done better, neither has the case.
+        (Verdict::Passed, (count, why)) if count > 0 && count == counts.pass => Verdict::FailedAsExpected(why),
+        (verdict, _) => verdict,
+    })
 }
 
 /// Names a parameter in a description of KTAP, which has no `#` and is at most 128 bytes long.

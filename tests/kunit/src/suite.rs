@@ -127,22 +127,30 @@ pub enum Environment {
 impl Environment {
     /// All of them with their names, and what they lack: the words of a case's `needs`.
     const ALL: [(Environment, &'static str, &'static [&'static str]); 3] = [
-        (Environment::Ntsim, "ntsim", &[]),
+        (Environment::Ntsim, "ntsim", &["listen"]),
         (
             Environment::Wine,
             "wine",
             &[
                 "addresses",
                 "cancel",
+                "characteristics",
+                "completion_routine_ex",
                 "connect_ex",
                 "disconnect",
                 "dpc",
                 "file_cleanup",
                 "ipv6",
                 "irql",
+                "mdl_mapping",
                 "options",
+                "partial_mdl",
+                "pool2",
+                "processor_groups",
+                "rundown",
                 "socket_connect",
                 "udp",
+                "wait_list",
             ],
         ),
         (Environment::Windows, "windows", &[]),

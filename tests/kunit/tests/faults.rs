@@ -66,11 +66,12 @@ fn assert_has(story: &str, parts: &[&str]) {
 }
 
 fn failures_are_recorded_where_they_happen() {
-    let request = ["expectations", "assertion", "operation", "dpc", "thread", "fixed", "one_of_three", "many"]
-        .iter()
-        .fold(Request::new().glob("faulty.skipped_and_failed").glob("faulty.fine"), |request, case| {
-            request.glob(&format!("faulty.{case}"))
-        });
+    let request =
+        ["expectations", "assertion", "operation", "dpc", "thread", "fixed", "known*", "one_of_three", "many"]
+            .iter()
+            .fold(Request::new().glob("faulty.skipped_and_failed").glob("faulty.fine"), |request, case| {
+                request.glob(&format!("faulty.{case}"))
+            });
     let report = report_of(request);
     assert!(report.errors.is_empty(), "{:?}", report.errors);
     let story = |case| failed(&report, "faulty", case);
@@ -105,7 +106,11 @@ fn failures_are_recorded_where_they_happen() {
     assert_eq!(many.matches("EXPECTATION FAILED").count(), 10);
     assert_has(&story("skipped_and_failed"), &["both"]);
     assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
-    assert_eq!(report.cases().count(), 10);
+    for (case, why) in [("known", "it is known to"), ("known_for_each", "each is")] {
+        let known = report.case("faulty", case).map(|case| (case.status, case.reason.as_str()));
+        assert_eq!(known, Some((Status::ExpectedFailure, why)));
+    }
+    assert_eq!(report.cases().count(), 12);
 }
 
 fn a_case_ends_in_its_time_and_is_cleaned_up() {

@@ -66,7 +66,10 @@ routines! {
         ObReferenceObjectByHandle, PsCreateSystemThread, PsGetCurrentThread, PsTerminateSystemThread, ZwClose,
     }
     timer::{ KeCancelTimer, KeInitializeTimerEx, KeSetTimerEx }
-    wait::{ KeClearEvent, KeDelayExecutionThread, KeInitializeEvent, KeSetEvent, KeWaitForSingleObject }
+    wait::{
+        KeClearEvent, KeDelayExecutionThread, KeInitializeEvent, KeReadStateEvent, KeResetEvent, KeSetEvent,
+        KeWaitForSingleObject,
+    }
     workitem::{ IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem }
 }
 

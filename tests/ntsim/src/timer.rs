@@ -125,8 +125,10 @@ fn expire_timer(processor: &Processor, key: (u64, u64), timer: *mut KTIMER, driv
             let next = (key.0 + period).max(clock::now());
             processor.timers.lock().insert(timer, next, driver);
         }
+        // Before the signal: who waits for the timer may free it then.
+        let dpc = (*timer).Dpc;
         wait::signal(&mut shard, &raw mut (*timer).Header);
-        (*timer).Dpc
+        dpc
     };
     drop(shard);
     if !dpc.is_null() {

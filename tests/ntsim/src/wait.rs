@@ -12,6 +12,7 @@ use crate::verifier::{Call, require_irql, violation};
 use crate::{clock, cpu, fault, rules};
 use parking::{Parker, Unparker};
 use std::ops::Range;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wsk_sys::*;
 
@@ -83,7 +84,7 @@ fn consumes(kind: u8) -> bool {
 }
 
 /// Signals an object, whose lock is held, and wakes who waits: all, or the first if a wait consumes the signal. Returns the
-/// previous state.
+/// previous state. The object is not touched after somebody was woken, who may free it at once.
 ///
 /// # Safety
 /// `header` is an initialized header.
@@ -92,24 +93,27 @@ pub(crate) unsafe fn signal(shard: &mut Shard, header: *mut DISPATCHER_HEADER) -
     // which is the last access here, or after it took its block out under the lock.
     unsafe {
         let previous = (*header).SignalState;
-        (*header).SignalState = 1;
         let list = &raw mut (*header).WaitListHead;
-        loop {
-            let first = (*list).Flink;
-            if first == list {
-                break;
-            }
-            let block: *mut WaitBlock = first.cast();
-            unlink(shard, header, block);
+        let consumes = consumes((*header).Type);
+        // Those to wake, first come first, linked through their blocks.
+        let mut woken: *mut LIST_ENTRY = null_mut();
+        let mut end = &raw mut woken;
+        while (*list).Flink != list && (!consumes || woken.is_null()) {
+            let entry = (*list).Flink;
+            unlink(shard, header, entry.cast());
+            (*entry).Flink = null_mut();
+            *end = entry;
+            end = &raw mut (*entry).Flink;
+        }
+        (*header).SignalState = i32::from(!consumes || woken.is_null());
+        while !woken.is_null() {
+            let block: *mut WaitBlock = woken.cast();
+            woken = (*woken).Flink;
             let unparker = (*block).unparker.clone();
             (*block).satisfied.store(true, Ordering::Release);
             match engine() {
                 None => drop(unparker.unpark()),
                 Some(engine) => engine.wake(block as usize, true),
-            }
-            if consumes((*header).Type) {
-                (*header).SignalState = 0;
-                break;
             }
         }
         previous
@@ -263,6 +267,32 @@ pub(crate) unsafe extern "system" fn KeClearEvent(Event: *mut KEVENT) {
     unsafe {
         check_event(Event);
         (*Event).Header.SignalState = 0;
+    }
+}
+
+/// # Safety
+/// `Event` is an initialized event.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeResetEvent(Event: *mut KEVENT) -> i32 {
+    let _call = require_irql("KeResetEvent", DISPATCH_LEVEL);
+    let _shard = shard(Event as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_event(Event);
+        std::mem::replace(&mut (*Event).Header.SignalState, 0)
+    }
+}
+
+/// # Safety
+/// `Event` is an initialized event.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn KeReadStateEvent(Event: *mut KEVENT) -> i32 {
+    let _call = require_irql("KeReadStateEvent", DISPATCH_LEVEL);
+    let _shard = shard(Event as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_event(Event);
+        (*Event).Header.SignalState
     }
 }
 

@@ -181,7 +181,7 @@ fn a_thread_object_lives_as_long_as_its_references() {
         ZwClose(handle);
         ObfDereferenceObject(object);
         assert_eq!(wait(object, PATIENCE), STATUS_SUCCESS);
-        // The thread signals its object before it gives its own reference back.
+        // The thread's own reference goes at about this time.
         assert!(ObfDereferenceObject(object) <= 1);
     }
 }

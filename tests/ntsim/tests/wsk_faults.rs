@@ -18,6 +18,7 @@ over_both_networks!(
     planned_calls_fail_as_planned,
     each_operation_fails_with_each_of_its_statuses,
     what_is_delayed_completes_later_and_cannot_be_cancelled,
+    calls_that_succeed_inside_may_return_that,
     completions_come_on_other_processors,
     what_is_held_back_ends_by_cancel_or_close,
     transfers_in_pieces_lose_nothing,
@@ -204,6 +205,22 @@ fn what_is_delayed_completes_later_and_cannot_be_cancelled(net: &Net) {
     assert_eq!(running.kernel.struck(FaultKind::Delay), 1);
 }
 
+fn calls_that_succeed_inside_may_return_that(net: &Net) {
+    let running = net.faulty(Faults::none().one_in(FaultKind::StatusReturned, 1));
+    let wsk = Wsk::new();
+    let (socket, mut peer) = pair(net, &wsk);
+    let send = socket.send(&Buf::new(b"data"));
+    assert_eq!((send.returned, send.wait()), (STATUS_SUCCESS, (STATUS_SUCCESS, 4)));
+    peer.read_exact(&mut [0; 4]).unwrap();
+    let room = Buf::room(4);
+    let receive = socket.receive(&room, 0);
+    assert_eq!(receive.returned, STATUS_PENDING, "it has not succeeded yet");
+    let close = socket.start_close();
+    assert_eq!((close.wait(), receive.status()), ((STATUS_SUCCESS, 0), STATUS_CANCELLED));
+    assert_eq!(close.returned, STATUS_SUCCESS);
+    assert!(running.kernel.struck(FaultKind::StatusReturned) >= 4);
+}
+
 fn completions_come_on_other_processors(net: &Net) {
     let faults = Faults::none().one_in(FaultKind::OtherProcessor, 1);
     let _running = Running::start(net.builder().processors(4).faults(faults));
@@ -382,12 +399,13 @@ fn calls_may_wait_inside_for_the_network(net: &Net) {
     let listener = net.listen(Ipv4Addr::LOCALHOST);
     let socket = wsk.bound(AF_INET);
     let connect = socket.connect(&Address::from(listener.address()));
-    assert_eq!((connect.returned, connect.status()), (STATUS_SUCCESS, STATUS_SUCCESS));
+    assert_eq!((connect.returned, connect.status()), (STATUS_PENDING, STATUS_SUCCESS));
     let mut peer = listener.accept();
     peer.write_all(b"data").unwrap();
     let room = Buf::room(4);
     let receive = socket.receive(&room, 0);
-    assert_eq!((receive.returned, receive.wait()), (STATUS_SUCCESS, (STATUS_SUCCESS, 4)));
+    assert!(receive.completion().is_some(), "completed before the call returned");
+    assert_eq!((receive.returned, receive.wait()), (STATUS_PENDING, (STATUS_SUCCESS, 4)));
     running.kernel.set_faults(wait);
     let receive = socket.receive(&room, 0);
     assert_eq!(receive.returned, STATUS_PENDING, "nothing comes, and the call ends");

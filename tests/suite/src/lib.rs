@@ -9,6 +9,7 @@
 #![no_std]
 
 mod below;
+mod debug;
 mod device;
 mod driver;
 mod exec;
@@ -37,4 +38,5 @@ kunit::driver!(
     races::creation,
     device::cases,
     driver::cases,
+    debug::cases,
 );

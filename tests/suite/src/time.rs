@@ -12,7 +12,7 @@ pub(crate) mod cases {
     use core::time::Duration;
     use wsk_async::driver::System;
     use wsk_async::mem::Shared;
-    use wsk_async::time::Instant;
+    use wsk_async::time::{Instant, TimerService};
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -100,6 +100,23 @@ pub(crate) mod cases {
         expect_eq!(timers.expire(LONG, inner).await, Ok(()));
         let hour = timers.sleep(LONG);
         expect_eq!(timers.expire(Duration::ZERO, hour).await, Err(NtStatus::IO_TIMEOUT));
+    }
+
+    #[test]
+    async fn timers_may_be_ones_own(passive: &Passive) -> Outcome {
+        let service = TimerService::start(passive)?;
+        let timers = service.timers();
+        for _ in 0..3 {
+            let start = Instant::now();
+            timers.sleep(ms(2)).await;
+            expect!(start.elapsed() >= ms(2));
+        }
+        let mut left = pin!(timers.sleep(LONG));
+        expect!(once(&mut left).await.is_none());
+        drop(service);
+        // What is still set does not end any more, and may be dropped.
+        expect!(once(&mut left).await.is_none());
+        Ok(())
     }
 
     #[test]

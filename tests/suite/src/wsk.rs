@@ -6,13 +6,14 @@ use kunit::prelude::*;
 #[kunit_tests(wsk)]
 pub(crate) mod cases {
     use super::*;
+    use crate::support::Ours;
     use core::net::SocketAddr;
     use core::time::Duration;
     use wsk_async::driver::System;
     use wsk_async::mem::Array;
     use wsk_async::status::Result;
     use wsk_async::sys::{IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY};
-    use wsk_async::wsk::{ConnectPath, ConnectionSocket, Family, Provider};
+    use wsk_async::wsk::{ConnectPath, ConnectionSocket, Family, Provider, Registration};
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -68,6 +69,20 @@ pub(crate) mod cases {
     }
 
     #[test]
+    async fn a_registration_may_be_ones_own(test: &Test, passive: &Passive) -> Outcome {
+        let ours = Ours::new(test.device())?;
+        let registration = Registration::new(passive, ours.origin.for_socket()?)?;
+        let wsk = registration.wsk();
+        let provider = wsk.capture(&test.system().timers, PATIENCE).await?;
+        let socket = provider.connection_socket(Family::V4).await?;
+        expect!(ours.operations.count() > 0, "its blocks are counted");
+        socket.close().await?;
+        drop((provider, wsk));
+        drop(registration);
+        Ok(())
+    }
+
+    #[test]
     async fn sends_and_receives(test: &Test) -> Outcome {
         let socket = connected(test.system(), address(test, "echo")?).await?;
         for word in [b"one".as_slice(), b"two", b"three"] {
@@ -119,6 +134,15 @@ pub(crate) mod cases {
         let done = result?;
         expect_eq!((done.sent, buffer.as_deref()), (5, Some(b"hello".as_slice())));
         receive(&socket, b"hello").await
+    }
+
+    #[test]
+    async fn a_step_without_data_connects(test: &Test) -> Outcome {
+        let server = address(test, "echo")?;
+        let socket = bound(test.system(), Family::of(&server)).await?;
+        let BufResult(result, buffer) = socket.connect_ex(server, None).await;
+        expect_eq!((result?.sent, buffer.is_none()), (0, true));
+        echo(&socket, b"and after").await
     }
 
     #[test(needs = connect_ex)]

@@ -1,7 +1,9 @@
-//! Runs a test driver of `kunit` in Wine: its suites as a .sys, with the report that it prints.
+//! Runs a test driver of `kunit` in Wine: its suites as a .sys, with the report that it prints; also beside the same suites in
+//! the simulated kernel.
 
 use crate::{Image, Line, Runner, Session};
-use kunit::host::{Listed, Request, Runner as KunitRunner};
+use kunit::host::compare::{Ran, SideBySide};
+use kunit::host::{Listed, Ntsim, Request, Runner as KunitRunner};
 use kunit::{CAPACITY, DEVICE, Environment, IOCTL_LIST, IOCTL_RUN};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -74,6 +76,35 @@ impl TestDriver {
             None => Ok(()),
         }
     }
+}
+
+/// Runs a package's suites in a Wine of their own. Starting Wine's services and stopping a driver fails now and then on a
+/// machine that is very busy, for reasons of Wine's own, so either may fail once.
+pub fn run(package: &str, request: &Request) -> crate::Result<Ran> {
+    let image = crate::build(package, &[])?;
+    let attempt = || -> crate::Result<Result<Ran, String>> {
+        let mut driver = TestDriver::new(Runner::prepare()?, image.clone());
+        Ok(Ran::new(&mut driver, request).and_then(|ran| {
+            // After a crash there is nothing to end.
+            let ended = if ran.report.errors.is_empty() { driver.end() } else { Ok(()) };
+            ended.map(|()| ran).map_err(|error| error.to_string())
+        }))
+    };
+    match attempt()? {
+        Ok(ran) => Ok(ran),
+        Err(error) => {
+            eprintln!("once more, since Wine failed: {error}");
+            attempt()?.map_err(crate::Error::Usage)
+        }
+    }
+}
+
+/// Runs a package's suites in Wine, and those of this program, which are the same, in the simulated kernel.
+pub fn side_by_side(package: &str) -> crate::Result<SideBySide> {
+    let request = Request::with_servers();
+    let in_wine = run(package, &request)?;
+    let in_ntsim = Ran::new(&mut Ntsim, &request).map_err(crate::Error::Usage)?;
+    Ok(SideBySide::new(&in_ntsim, &in_wine))
 }
 
 impl KunitRunner for TestDriver {

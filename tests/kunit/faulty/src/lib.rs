@@ -74,6 +74,11 @@ mod faulty {
         fail!("as expected");
     }
 
+    #[test(params = [1, 2], xfail(ntsim = "each is", wine = "each is"))]
+    fn known_for_each(number: &u32) {
+        expect_eq!(*number, 3);
+    }
+
     #[test(params = [1, 2, 3])]
     fn one_of_three(number: &u32) {
         expect_ne!(*number, 2);

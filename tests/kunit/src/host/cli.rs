@@ -129,7 +129,10 @@ pub fn summary(report: &Report) -> String {
             Status::Skipped => skipped += 1,
             status if status.is_failure() => {
                 failed += 1;
-                out += &case.story().lines().map(|line| format!("    {line}\n")).collect::<String>();
+                // The reason is said already.
+                let story = case.story();
+                let said = story.lines().filter(|line| *line != case.reason);
+                out += &said.map(|line| format!("    {line}\n")).collect::<String>();
             }
             _ => passed += 1,
         }

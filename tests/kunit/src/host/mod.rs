@@ -3,8 +3,10 @@
 //!
 //! - [`Host`] makes a test program of a driver: each case is a test of cargo's, in a simulated kernel of its own.
 //! - [`cli`] is the command line that runs a driver as a whole, in whatever kernel the [`Runner`] has.
+//! - [`compare`] puts two kernels side by side.
 
 pub mod cli;
+pub mod compare;
 pub mod junit;
 pub mod ktap;
 mod ntsim;
@@ -95,8 +97,21 @@ pub struct Listed {
     pub case: String,
     /// How long it may take.
     pub limit: Duration,
+    /// What is known of its result in this environment.
+    pub expected: Expected,
     /// Its attributes, as the driver lists them.
     pub attributes: String,
+}
+
+/// What a driver knows of a case's result before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It passes, if all is well; or it skips itself.
+    Pass,
+    /// It is not run here: by its `skip` or `needs`, or by the filter.
+    Skip,
+    /// It is known to fail here, by its `xfail`.
+    Fail,
 }
 
 impl Listed {
@@ -105,9 +120,15 @@ impl Listed {
         let line = |line: &str| {
             let (name, attributes) = line.split_once(' ')?;
             let (suite, case) = name.split_once('.')?;
-            let limit = attributes.split(' ').find_map(|attribute| attribute.strip_prefix("limit_ms="))?;
-            let limit = Duration::from_millis(limit.parse().ok()?);
-            Some(Listed { suite: suite.into(), case: case.into(), limit, attributes: attributes.into() })
+            let attribute = |name| attributes.split(' ').find_map(|attribute| attribute.strip_prefix(name));
+            let limit = Duration::from_millis(attribute("limit_ms=")?.parse().ok()?);
+            let expected = match attribute("expected=") {
+                None => Expected::Pass,
+                Some("skip") => Expected::Skip,
+                Some("fail") => Expected::Fail,
+                Some(_) => return None,
+            };
+            Some(Listed { suite: suite.into(), case: case.into(), limit, expected, attributes: attributes.into() })
         };
         text.lines().map(|text| line(text).ok_or_else(|| format!("the driver lists `{text}`"))).collect()
     }

@@ -23,6 +23,8 @@ pub(crate) struct Fate {
     pub(crate) held: bool,
     /// It is pending first.
     pub(crate) pends: bool,
+    /// If it succeeds inside, it returns that.
+    pub(crate) returns_status: bool,
     /// Its request cannot be cancelled.
     pub(crate) ignores_cancel: bool,
     /// The transport ends the connection with this status, so long after the call.
@@ -63,6 +65,7 @@ pub(crate) fn fate(operation: Operation) -> Fate {
             FaultKind::Status => fate.status = strike.status,
             FaultKind::Hold => fate.held = true,
             FaultKind::Pending => fate.pends = true,
+            FaultKind::StatusReturned => fate.returns_status = true,
             FaultKind::IgnoredCancel => fate.ignores_cancel = true,
             FaultKind::ForcedClose => fate.end = Some((STATUS_FILE_FORCED_CLOSED, delay("time of a forced close"))),
             FaultKind::Reset => fate.end = Some((STATUS_CONNECTION_RESET, delay("time of a reset"))),

@@ -36,6 +36,8 @@ kinds! {
     Status = "an error";
     /// A WSK call is not completed inside: it is pending first.
     Pending = "pending";
+    /// A WSK call that is done inside returns its status, as its page allows. Windows returns STATUS_PENDING there, too.
+    StatusReturned = "its status returned";
     /// A connect or a transfer waits inside its call until the network is ready, for a while.
     Inline = "completed inside the call if possible";
     /// A WSK call is completed on another processor than that of its socket, and than the one that finishes it.
@@ -84,7 +86,7 @@ impl FaultKind {
         let has_irp = !matches!(operation, On::Register | On::Capture | On::QueryProvider);
         match self {
             FaultKind::Status => operation != On::Close,
-            FaultKind::Pending | FaultKind::OtherProcessor | FaultKind::Delay => has_irp,
+            FaultKind::Pending | FaultKind::StatusReturned | FaultKind::OtherProcessor | FaultKind::Delay => has_irp,
             FaultKind::Hold | FaultKind::IgnoredCancel => has_irp && operation != On::Close,
             FaultKind::Inline => operation.connects() || operation.transfers(),
             FaultKind::ShortReceive => operation == On::Receive,

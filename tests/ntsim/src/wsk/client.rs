@@ -251,15 +251,15 @@ impl Client {
         self.activity_ended();
     }
 
-    /// Completes an IRP whose result is known before its call returns; the result is what the call returns.
+    /// Completes an IRP whose result is known before its call returns; gives what the call returns.
     pub(super) fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
         let outcome = outcome.into();
         if self.defers(irp, outcome, true) {
             return STATUS_PENDING;
         }
-        irp.not_pending();
+        let returned = irp.returns_for(outcome.status);
         self.complete(irp, outcome);
-        outcome.status
+        returned
     }
 
     /// Completes an IRP outside its call, now or when its fate says.

@@ -135,12 +135,10 @@ impl Socket {
         if self.defers(irp, outcome, inside, discard) {
             return STATUS_PENDING;
         }
-        if inside {
-            irp.not_pending();
-        }
+        let returned = if inside { irp.returns_done(outcome.status) } else { STATUS_PENDING };
         self.complete(irp, outcome);
         discard(self);
-        outcome.status
+        returned
     }
 }
 

@@ -10,8 +10,8 @@ use crate::irp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use wsk_sys::{
-    DEVICE_OBJECT, FALSE, IRP, IoGetCurrentIrpStackLocation, IoReleaseCancelSpinLock, IoSetCancelRoutine, NTSTATUS,
-    PDRIVER_CANCEL, SL_PENDING_RETURNED, STATUS_CANCELLED,
+    DEVICE_OBJECT, FALSE, IRP, IoGetCurrentIrpStackLocation, IoReleaseCancelSpinLock, IoSetCancelRoutine, NT_SUCCESS,
+    NTSTATUS, PDRIVER_CANCEL, SL_PENDING_RETURNED, STATUS_CANCELLED, STATUS_PENDING,
 };
 
 /// What the cancel routine of a pending IRP calls, with no lock held.
@@ -62,16 +62,29 @@ impl Irp {
         unsafe { irp::provider_complete(self.irp, status, information) };
     }
 
-    /// Takes the pending mark off an IRP that is completed inside its call: the mark and STATUS_PENDING go together, as a
-    /// driver that passes an IRP of its own caller through relies on.
-    pub(super) fn not_pending(self) {
+    /// What a call returns that is about to complete its IRP inside, since it is done. That is STATUS_PENDING all the same, as
+    /// on Windows; its page would also allow the status, see [`FaultKind::StatusReturned`](crate::FaultKind).
+    pub(super) fn returns_done(self, status: NTSTATUS) -> NTSTATUS {
+        if self.fate.returns_status { self.returns(status) } else { STATUS_PENDING }
+    }
+
+    /// What a call returns that can see its whole result by itself.
+    pub(super) fn returns_for(self, status: NTSTATUS) -> NTSTATUS {
+        if NT_SUCCESS(status) { self.returns_done(status) } else { self.returns(status) }
+    }
+
+    /// What a call returns that is about to complete its IRP inside, since it found an error by itself: the error. The pending
+    /// mark is taken off the IRP: it goes with STATUS_PENDING, as a driver that passes an IRP of its own caller through relies
+    /// on.
+    pub(super) fn returns(self, status: NTSTATUS) -> NTSTATUS {
         // SAFETY: accepted and not completed, so the provider's stack location is the current one.
         unsafe { (*IoGetCurrentIrpStackLocation(self.irp)).Control &= !SL_PENDING_RETURNED };
+        status
     }
 
     /// Completes, inside its call, an IRP of a call that could not even find its client.
     pub(super) fn refuse(self, status: NTSTATUS) {
-        self.not_pending();
+        self.returns(status);
         self.complete(status, 0);
     }
 

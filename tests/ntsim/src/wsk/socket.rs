@@ -216,15 +216,15 @@ impl Socket {
         }
     }
 
-    /// Completes an IRP whose result is known before its call returns; the result is what the call returns.
+    /// Completes an IRP whose result is known before its call returns; gives what the call returns.
     pub(super) fn finish(self: &Arc<Self>, irp: Irp, outcome: impl Into<Outcome>) -> NTSTATUS {
         let outcome = outcome.into();
         if self.defers(irp, outcome, true, |_| ()) {
             return STATUS_PENDING;
         }
-        irp.not_pending();
+        let returned = irp.returns_for(outcome.status);
         self.complete(irp, outcome);
-        outcome.status
+        returned
     }
 
     /// Serves everything that is queued: as far as the network allows, and to the end on a dead or closed socket.
@@ -259,9 +259,9 @@ impl Socket {
         if self.defers_close(irp) {
             return STATUS_PENDING;
         }
-        irp.not_pending();
+        let returned = irp.returns_done(STATUS_SUCCESS);
         self.finish_close(irp);
-        STATUS_SUCCESS
+        returned
     }
 
     /// Sees to it that the close is completed elsewhere or later, if that is its fate.

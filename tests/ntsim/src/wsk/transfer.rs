@@ -95,7 +95,7 @@ impl Socket {
             if self.defers(irp, outcome, true, move |socket| socket.release_lane(direction)) {
                 return STATUS_PENDING;
             }
-            irp.not_pending();
+            let returned = irp.returns_done(outcome.status);
             self.complete(irp, outcome);
             let mut state = self.lock();
             state.lane(direction).busy = false;
@@ -105,7 +105,7 @@ impl Socket {
             if broken {
                 self.advance_all();
             }
-            return outcome.status;
+            return returned;
         }
         if inline {
             state.lane(direction).busy = false;
