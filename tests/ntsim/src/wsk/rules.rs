@@ -36,5 +36,6 @@ rules! {
 
     // Buffers.
     BUFFER_RANGE = "WskBufferRange", "a WSK_BUF's Offset lies in its first MDL, and Offset and Length within the MDL chain";
+    BUFFER_TOUCHED = "WskBufferTouched", "a driver leaves a buffer alone between the call that brings it and the completion of its IRP";
     BUFFER_NOT_LOCKED = "WskBufferNotLocked", "the MDLs of a WSK_BUF describe non-paged pool or locked pages";
 }

@@ -6,6 +6,7 @@
 use super::address;
 use super::buffer::Data;
 use super::control::Control;
+use super::loan::{Room, Use};
 use super::request::{Irp, Outcome};
 use super::socket::{Phase, SocketCall, State};
 use super::transfer::Work;
@@ -211,7 +212,7 @@ unsafe extern "system" fn connect_ex(
         // SAFETY: the contract of the function type.
         let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|remote| {
             // SAFETY: as above.
-            let data = unsafe { optional_data(buffer, "WskConnectEx")? };
+            let data = unsafe { optional_data(buffer, &irp, "WskConnectEx")? };
             if flags != 0 {
                 return Err(STATUS_INVALID_PARAMETER);
             }
@@ -248,11 +249,12 @@ unsafe fn get_address(
     irp: *mut IRP,
     which: fn(&State) -> Result<SocketAddr, NTSTATUS>,
 ) -> NTSTATUS {
-    let serve = |call: &SocketCall, irp| {
+    let serve = |call: &SocketCall, irp: Irp| {
         let result = if to.is_null() { Err(STATUS_INVALID_PARAMETER) } else { which(&call.lock()) };
-        if let Ok(address) = &result {
+        if let Ok(address) = result {
+            let room = Room::take(to, address);
             // SAFETY: the driver gives room for an address of the socket's family.
-            unsafe { address::write(address, to) };
+            irp.before_completion(move || unsafe { room.give_back() });
         }
         call.finish(irp, result.map(|_| 0))
     };
@@ -263,7 +265,7 @@ unsafe fn get_address(
 unsafe extern "system" fn send(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = unsafe { Data::checked(buffer, "WskSend") };
+        let data = unsafe { Data::checked(buffer, &irp, "WskSend", Use::Send) };
         let data = if flags & !WSK_FLAG_NODELAY == 0 { data } else { Err(STATUS_NOT_SUPPORTED) };
         match data {
             Ok(data) => call.transfer(irp, Work::Send { data, push: flags & WSK_FLAG_NODELAY != 0 }),
@@ -282,12 +284,14 @@ unsafe extern "system" fn receive(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let work = unsafe { Data::checked(buffer, "WskReceive") }.and_then(|data| match (flags, data.len()) {
-            (WSK_FLAG_DRAIN, 0) => Ok(Work::Drain),
-            (0 | WSK_FLAG_WAITALL, 0) => Ok(Work::Await),
-            (0 | WSK_FLAG_WAITALL, _) => Ok(Work::Receive { data, all: flags == WSK_FLAG_WAITALL }),
-            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => Err(STATUS_NOT_SUPPORTED),
-            _ => Err(STATUS_INVALID_PARAMETER),
+        let work = unsafe { Data::checked(buffer, &irp, "WskReceive", Use::Receive) }.and_then(|data| {
+            match (flags, data.len()) {
+                (WSK_FLAG_DRAIN, 0) => Ok(Work::Drain),
+                (0 | WSK_FLAG_WAITALL, 0) => Ok(Work::Await),
+                (0 | WSK_FLAG_WAITALL, _) => Ok(Work::Receive { data, all: flags == WSK_FLAG_WAITALL }),
+                _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => Err(STATUS_NOT_SUPPORTED),
+                _ => Err(STATUS_INVALID_PARAMETER),
+            }
         });
         match work {
             Ok(work) => call.transfer(irp, work),
@@ -306,7 +310,7 @@ unsafe extern "system" fn disconnect(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = unsafe { optional_data(buffer, "WskDisconnect") };
+        let data = unsafe { optional_data(buffer, &irp, "WskDisconnect") };
         match (data, flags) {
             (Ok(data), 0) => call.transfer(irp, Work::Disconnect { data }),
             (Ok(None), WSK_FLAG_ABORTIVE) if buffer.is_null() => call.abort(irp),
@@ -358,12 +362,12 @@ unsafe extern "system" fn receive_ex(
 ///
 /// # Safety
 /// As [`Data::checked`].
-unsafe fn optional_data(buffer: *const WSK_BUF, call: &'static str) -> Result<Option<Data>, NTSTATUS> {
+unsafe fn optional_data(buffer: *const WSK_BUF, irp: &Irp, call: &'static str) -> Result<Option<Data>, NTSTATUS> {
     if buffer.is_null() {
         return Ok(None);
     }
     // SAFETY: the caller's promise.
-    let data = unsafe { Data::checked(buffer, call)? };
+    let data = unsafe { Data::checked(buffer, irp, call, Use::Send)? };
     Ok((data.len() > 0).then_some(data))
 }
 

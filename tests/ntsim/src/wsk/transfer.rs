@@ -306,7 +306,10 @@ fn receive(
                 *end = true;
                 return Poll::Ready(Ok(()));
             }
-            Poll::Ready(Ok(received)) => *done += received,
+            Poll::Ready(Ok(received)) => {
+                *done += received;
+                data.note_received(*done);
+            }
             Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
             Poll::Pending => return Poll::Pending,
         }
