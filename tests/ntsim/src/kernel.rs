@@ -1,5 +1,6 @@
 //! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
 
+use crate::checks::Checks;
 use crate::driver::{self, Loaded};
 use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
@@ -19,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) checks: Checks,
     pub(crate) registry: Registry,
     pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
@@ -54,6 +56,12 @@ impl Builder {
     /// Seed of the choices that the kernel makes at random: faults, where completions run, how late timers are. Default: 0.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.config.seed = seed;
+        self
+    }
+
+    /// Limits and costs of the verifier's checks.
+    pub fn checks(mut self, checks: Checks) -> Builder {
+        self.config.checks = checks;
         self
     }
 
@@ -105,6 +113,7 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                checks: Checks::default(),
                 registry: Registry::default(),
                 faults: Faults::none(),
                 wsk: wsk::Config::default(),
