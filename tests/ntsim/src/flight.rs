@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) enum What {
     /// The context of a completion routine, of an IRP.
     Context,
+    /// The context of a socket's callbacks.
+    SocketContext,
     /// A buffer, of an MDL.
     Buffer,
 }
@@ -21,7 +23,7 @@ pub(crate) enum What {
 impl What {
     fn rule(self) -> &'static Rule {
         match self {
-            What::Context => &rules::FREED_CONTEXT,
+            What::Context | What::SocketContext => &rules::FREED_CONTEXT,
             What::Buffer => &rules::FREED_BUFFER,
         }
     }
@@ -69,6 +71,7 @@ pub(crate) fn check_range(range: &Range<usize>, memory: &str) {
     if let Some((address, what, of)) = found {
         let detail = match what {
             What::Context => format!("{memory} holds the context at {address:#x} of the IRP at {of:#x}, in flight"),
+            What::SocketContext => format!("{memory} holds the context at {address:#x} of the socket at {of:#x}"),
             What::Buffer => format!("{memory} holds the buffer at {address:#x} of the MDL at {of:#x}, in flight"),
         };
         violation(what.rule(), detail);

@@ -135,6 +135,26 @@ impl Data {
         f(&mut slices[..count])
     }
 
+    /// Copies bytes to a place in the buffer, where they fit.
+    ///
+    /// # Safety
+    /// As [`with_slices`](Self::with_slices).
+    pub(super) unsafe fn copy_in(&self, from: usize, mut bytes: &[u8]) {
+        let mut place = from;
+        while !bytes.is_empty() {
+            // SAFETY: the caller's promise.
+            let copied = unsafe {
+                self.with_slices_mut(place..place + bytes.len(), |into| {
+                    let room = into.first_mut().expect("the bytes fit");
+                    let length = room.len().min(bytes.len());
+                    room[..length].copy_from_slice(&bytes[..length]);
+                    length
+                })
+            };
+            (place, bytes) = (place + copied, &bytes[copied..]);
+        }
+    }
+
     /// Addresses and lengths of the pieces of a range; none is empty.
     fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = (*mut u8, usize)> {
         let mut mdl = self.mdl;

@@ -2,6 +2,7 @@
 
 use super::address::{self, Family};
 use super::event::Event;
+use super::indication::Callbacks;
 use super::names::AddressList;
 use super::request::{Irp, Outcome, Owner};
 use super::socket::Socket;
@@ -325,6 +326,7 @@ impl ClientCall {
         let call = require_irql(name, highest);
         verifier::require_no_lock(name);
         if client.is_null() {
+            verifier::warn(&rules::NULL_ARGUMENT, format_args!("{name} with a null client"));
             return Err(STATUS_INVALID_HANDLE);
         }
         let found = lock(&provider(name).clients).iter().find(|other| other.pointer() == client).cloned();
@@ -361,6 +363,7 @@ pub(super) unsafe fn with_irp(
     serve: impl FnOnce(&Arc<Client>, Irp) -> NTSTATUS,
 ) -> NTSTATUS {
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     match ClientCall::enter(client, operation.name(), highest) {
@@ -383,8 +386,8 @@ unsafe extern "system" fn socket(
     socket_type: u16,
     protocol: u32,
     flags: u32,
-    _context: *mut c_void,
-    _dispatch: *const c_void,
+    context: *mut c_void,
+    dispatch: *const c_void,
     _process: PEPROCESS,
     _thread: PETHREAD,
     _security: PSECURITY_DESCRIPTOR,
@@ -396,13 +399,17 @@ unsafe extern "system" fn socket(
             WSK_FLAG_STREAM_SOCKET if client.provider.config.os_build < BUILD_CONNECT_EX => {
                 Err(STATUS_INVALID_PARAMETER)
             }
-            WSK_FLAG_BASIC_SOCKET | WSK_FLAG_LISTEN_SOCKET | WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => {
-                Err(STATUS_NOT_SUPPORTED)
+            // It has neither context nor callbacks, and its type and protocol are anything that the system knows.
+            WSK_FLAG_BASIC_SOCKET if context.is_null() && dispatch.is_null() => {
+                return client.finish(irp, Ok(Socket::open_basic(client).pointer()));
             }
+            WSK_FLAG_BASIC_SOCKET => Err(STATUS_INVALID_PARAMETER),
+            WSK_FLAG_LISTEN_SOCKET | WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => Err(STATUS_NOT_SUPPORTED),
             _ => Err(STATUS_INVALID_PARAMETER),
         };
         let family = family.and_then(|family| tcp(socket_type, protocol).map(|()| family));
-        let socket = family.and_then(|family| Socket::open(client, family));
+        let callbacks = Callbacks::new(context, dispatch.cast());
+        let socket = family.and_then(|family| Socket::open(client, family, callbacks));
         client.finish(irp, socket.map(|socket| socket.pointer()))
     };
     // SAFETY: the contract of the function type.
@@ -416,8 +423,8 @@ unsafe extern "system" fn socket_connect(
     local: *mut SOCKADDR,
     remote: *mut SOCKADDR,
     flags: u32,
-    _context: *mut c_void,
-    _dispatch: *const WSK_CLIENT_CONNECTION_DISPATCH,
+    context: *mut c_void,
+    dispatch: *const WSK_CLIENT_CONNECTION_DISPATCH,
     _process: PEPROCESS,
     _thread: PETHREAD,
     _security: PSECURITY_DESCRIPTOR,
@@ -425,6 +432,7 @@ unsafe extern "system" fn socket_connect(
 ) -> NTSTATUS {
     let operation = Operation::SocketConnect;
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     let call = match ClientCall::enter(client, operation.name(), DISPATCH_LEVEL) {
@@ -446,7 +454,7 @@ unsafe extern "system" fn socket_connect(
         let family = Family::of(&local);
         // SAFETY: as above.
         let remote = unsafe { address::read_remote(remote, family)? };
-        Ok((Socket::open(&call.client, family)?, local, remote))
+        Ok((Socket::open(&call.client, family, Callbacks::new(context, dispatch))?, local, remote))
     };
     match open() {
         Ok((socket, local, remote)) => {

@@ -7,8 +7,9 @@
 use super::buffer::Data;
 use super::request::{Irp, Outcome};
 use super::socket::{Phase, Socket, State};
-use super::transfer;
+use super::{rules, transfer};
 use crate::sched::MutexGuard;
+use crate::verifier;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
@@ -155,7 +156,11 @@ impl State {
         match self.phase {
             Phase::Bound => Ok(()),
             Phase::Connecting | Phase::Connected => Err(STATUS_CONNECTION_ACTIVE),
-            Phase::Open | Phase::Dead | Phase::Closed => Err(STATUS_INVALID_DEVICE_STATE),
+            Phase::Open => {
+                verifier::warn(&rules::UNBOUND, "a connect of a socket that is not bound");
+                Err(STATUS_INVALID_DEVICE_STATE)
+            }
+            Phase::Dead | Phase::Closed => Err(STATUS_INVALID_DEVICE_STATE),
         }
     }
 

@@ -6,11 +6,12 @@ use super::transport::{Endpoint, SocketOption};
 use super::{BUILD_CONNECT_EX, BUILD_FAST_OPEN, Config};
 use std::ffi::c_void;
 use wsk_sys::{
-    IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, NTSTATUS, SIO_TCP_INFO, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG,
-    SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET, STATUS_BUFFER_TOO_SMALL,
-    STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, WSK_CONTROL_SOCKET_TYPE,
-    WskGetOption, WskIoctl, WskSetOption,
+    IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, NPI_WSK_INTERFACE_ID, NTSTATUS, SIO_TCP_INFO,
+    SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF,
+    SO_WSK_EVENT_CALLBACK, SOL_SOCKET, STATUS_BUFFER_TOO_SMALL, STATUS_CONNECTION_ABORTED,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, WSK_CONTROL_SOCKET_TYPE,
+    WSK_EVENT_CALLBACK_CONTROL, WskGetOption, WskIoctl, WskSetOption,
 };
 
 /// A call's request, with its buffers.
@@ -67,6 +68,7 @@ impl Control {
     /// Whether WSK insists on an IRP for the request.
     pub(super) fn needs_irp(&self) -> bool {
         match self.kind {
+            WskSetOption if self.is_events() => false,
             WskSetOption | WskGetOption => self.level == SOL_SOCKET,
             _ => matches!(self.code, SIO_TCP_INFO | SIO_WSK_QUERY_IDEAL_SEND_BACKLOG),
         }
@@ -77,6 +79,13 @@ impl Control {
     /// # Safety
     /// The buffers are null or valid for their sizes.
     pub(super) unsafe fn run(&self, call: &SocketCall) -> Result<usize, NTSTATUS> {
+        if call.is_basic() {
+            return Err(STATUS_NOT_SUPPORTED);
+        }
+        if self.kind == WskSetOption && self.is_events() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.set_events(call).map(|()| 0) };
+        }
         let mut state = call.lock();
         state.alive()?;
         // SAFETY: the caller's promise.
@@ -88,6 +97,31 @@ impl Control {
                 _ => Err(STATUS_INVALID_PARAMETER),
             }
         }
+    }
+
+    /// Whether it turns event callbacks on or off.
+    fn is_events(&self) -> bool {
+        self.level == SOL_SOCKET && self.code == SO_WSK_EVENT_CALLBACK
+    }
+
+    /// SO_WSK_EVENT_CALLBACK.
+    unsafe fn set_events(&self, call: &SocketCall) -> Result<(), NTSTATUS> {
+        // SAFETY: the caller's promise.
+        let control: WSK_EVENT_CALLBACK_CONTROL = unsafe { self.read()? };
+        let mut state = call.lock();
+        state.connected()?;
+        // SAFETY: as above.
+        if control.NpiId.is_null() || unsafe { *control.NpiId } != NPI_WSK_INTERFACE_ID {
+            return Err(STATUS_NOT_SUPPORTED);
+        }
+        state.events.control(control.EventMask, call.callbacks().is_some())?;
+        state.rearm();
+        let stirred = state.events.take_stirred();
+        drop(state);
+        if stirred {
+            call.stir();
+        }
+        Ok(())
     }
 
     unsafe fn set(&self, state: &mut State, config: &Config) -> Result<(), NTSTATUS> {

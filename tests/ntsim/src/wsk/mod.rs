@@ -15,6 +15,7 @@
 //! | `faults` | what faults make of a socket's calls |
 //! | `request` | who owns a pending IRP: the provider or its cancel routine |
 //! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
+//! | `indication` | receive events, and what a client retains of them |
 //! | `loan` | what a driver lends with a call, until the IRP is completed |
 //! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
 //! | `host_sockets`, `host_names` | the host's own sockets and name resolution as such a network |
@@ -39,6 +40,7 @@ mod event;
 mod faults;
 mod host_names;
 mod host_sockets;
+mod indication;
 mod loan;
 mod memory_sockets;
 mod names;

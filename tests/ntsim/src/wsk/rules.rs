@@ -32,7 +32,15 @@ rules! {
     CALL_AFTER_CLOSE = "WskCallAfterClose", "no function is called on a socket after WskCloseSocket";
     CLOSE_TWICE = "WskCloseTwice", "WskCloseSocket is called once for each socket";
     CLOSE_DURING_CALL = "WskCloseDuringCall", "WskCloseSocket is not called while a call on the socket has not returned";
+    WRONG_TABLE = "WskWrongTable", "a socket is used through the table of its own category";
+    UNBOUND = warning "WskUnboundConnect", "a socket is bound before it is connected";
+    NULL_ARGUMENT = warning "WskNullArgument", "IRPs and clients are not null";
     SLOT_BEYOND_TABLE = "WskSlotBeyondTable", "no function is read from beyond the end of the table that the running system supplies";
+
+    // Indications.
+    INDICATION_KEPT = "WskIndicationKept", "an indication that a client retains is given back by WskRelease before its socket is closed";
+    INDICATION_BAD = "WskIndicationBad", "WskRelease is called once for an indication that WskReceiveEvent has retained";
+    INDICATION_RESULT = "WskIndicationResult", "a WskReceiveEvent that returns STATUS_PENDING leaves BytesAccepted alone";
 
     // Buffers.
     BUFFER_RANGE = "WskBufferRange", "a WSK_BUF's Offset lies in its first MDL, and Offset and Length within the MDL chain";

@@ -16,6 +16,7 @@
 use super::address::Family;
 use super::client::Client;
 use super::connect::Connect;
+use super::indication::{Callbacks, Events};
 use super::request::{Irp, Outcome, Owner};
 use super::transfer::{Direction, Lane};
 use super::transport::Endpoint;
@@ -71,6 +72,9 @@ pub(super) struct Socket {
     family: Family,
     processor: u32,
     handle: *mut Handle,
+    /// None of a basic socket, which has no network.
+    callbacks: Option<Callbacks>,
+    basic: bool,
     state: Mutex<State>,
 }
 
@@ -105,26 +109,63 @@ pub(super) struct State {
     outstanding: usize,
     /// IRPs that are held back.
     pub(super) held: Vec<Irp>,
+    /// The client's callbacks.
+    pub(super) events: Events,
     closing: Option<Irp>,
 }
 
 impl Socket {
-    /// Makes a socket with its endpoint.
-    pub(super) fn open(client: &Arc<Client>, family: Family) -> Result<Arc<Socket>, NTSTATUS> {
-        static NUMBER: AtomicU64 = AtomicU64::new(1);
+    /// Makes a connection socket with its endpoint.
+    pub(super) fn open(
+        client: &Arc<Client>,
+        family: Family,
+        callbacks: Option<Callbacks>,
+    ) -> Result<Arc<Socket>, NTSTATUS> {
         let provider = client.provider();
         let table = &raw const provider.connection_table;
+        let socket = Socket::new(client, family, table.cast(), callbacks, false);
+        let source: Arc<dyn Source> = Arc::clone(&socket) as Arc<dyn Source>;
+        match provider.transport.open(family, socket.processor, source) {
+            Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
+            Err(status) => {
+                // SAFETY: made by `new`, and nobody has seen it.
+                drop(unsafe { Box::from_raw(socket.handle) });
+                return Err(status);
+            }
+        }
+        socket.publish();
+        Ok(socket)
+    }
+
+    /// Makes a basic socket, which knows WskControlSocket and WskCloseSocket alone.
+    pub(super) fn open_basic(client: &Arc<Client>) -> Arc<Socket> {
+        let socket = Socket::new(client, Family::V4, table::basic_table(), None, true);
+        socket.publish();
+        socket
+    }
+
+    /// Makes one that nobody knows.
+    fn new(
+        client: &Arc<Client>,
+        family: Family,
+        table: *const c_void,
+        callbacks: Option<Callbacks>,
+        basic: bool,
+    ) -> Arc<Socket> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
         let handle = Box::into_raw(Box::new(Handle {
-            dispatch: AtomicPtr::new(table.cast_mut().cast()),
+            dispatch: AtomicPtr::new(table.cast_mut()),
             magic: MAGIC,
             socket: Mutex::new(None),
         }));
-        let socket = Arc::new(Socket {
+        Arc::new(Socket {
             client: Arc::clone(client),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             family,
             processor: cpu::pick_processor(),
             handle,
+            callbacks,
+            basic,
             state: Mutex::new(State {
                 phase: Phase::Open,
                 broken: None,
@@ -140,22 +181,30 @@ impl Socket {
                 calls: Vec::new(),
                 outstanding: 0,
                 held: Vec::new(),
+                events: Events::default(),
                 closing: None,
             }),
-        });
-        let source: Arc<dyn Source> = Arc::clone(&socket) as Arc<dyn Source>;
-        match provider.transport.open(family, socket.processor, source) {
-            Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
-            Err(status) => {
-                // SAFETY: made above, and nobody has seen it.
-                drop(unsafe { Box::from_raw(handle) });
-                return Err(status);
-            }
-        }
+        })
+    }
+
+    /// Makes it known to its client.
+    fn publish(self: &Arc<Self>) {
         // SAFETY: the handle lives until `retire`.
-        *lock(unsafe { &(*handle).socket }) = Some(Arc::clone(&socket));
-        client.socket_opened(socket.number, &socket);
-        Ok(socket)
+        *lock(unsafe { &(*self.handle).socket }) = Some(Arc::clone(self));
+        if let Some(callbacks) = self.callbacks {
+            callbacks.hold(self.pointer());
+        }
+        self.client.socket_opened(self.number, self);
+    }
+
+    /// The client's callbacks.
+    pub(super) fn callbacks(&self) -> Option<Callbacks> {
+        self.callbacks
+    }
+
+    /// Whether it has no more than what all sockets have.
+    pub(super) fn is_basic(&self) -> bool {
+        self.basic
     }
 
     /// `PWSK_SOCKET`, as an IRP's information.
@@ -204,6 +253,11 @@ impl Socket {
     /// Completes an accepted IRP. No lock may be held.
     pub(super) fn complete(self: &Arc<Self>, irp: Irp, outcome: Outcome) {
         irp.complete(outcome.status, outcome.information);
+        self.end_activity();
+    }
+
+    /// Something that the close waits for has ended.
+    pub(super) fn end_activity(self: &Arc<Self>) {
         let closing = {
             let mut state = self.lock();
             state.outstanding -= 1;
@@ -292,6 +346,9 @@ impl Socket {
 
     /// Makes the handle one of a closed socket: calls through it are reported.
     fn retire(&self) {
+        if let Some(callbacks) = self.callbacks {
+            callbacks.let_go(self.pointer());
+        }
         // SAFETY: once per socket, by its one close; handles are freed below alone.
         let handle = unsafe { &*self.handle };
         handle.dispatch.store(table::closed_table().cast_mut().cast(), Ordering::Release);
@@ -316,6 +373,7 @@ impl Source for Socket {
             Arc::from_raw(self)
         };
         this.advance_all();
+        this.indicate();
     }
 }
 
@@ -341,6 +399,11 @@ impl Owner for Socket {
 }
 
 impl State {
+    /// Something begins that the close waits for.
+    pub(super) fn begin_activity(&mut self) {
+        self.outstanding += 1;
+    }
+
     /// Ends the connection: what is queued is to be completed with `status`.
     pub(super) fn kill(&mut self, status: NTSTATUS) {
         if self.phase != Phase::Closed {
@@ -356,7 +419,7 @@ impl State {
 
     /// Asks the network for what the queues wait for. Whoever is completing an IRP of a lane looks after that lane.
     pub(super) fn rearm(&mut self) {
-        let readable = self.receives.waits();
+        let readable = self.receives.waits() || self.phase == Phase::Connected && self.events.want();
         let writable = self.sends.waits() || self.connect.as_ref().is_some_and(Connect::waits);
         if let Some(endpoint) = &self.endpoint
             && (readable || writable)
@@ -386,6 +449,9 @@ impl SocketCall {
             let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
             verifier::violation(&rules::CALL_AFTER_CLOSE, detail);
         }
+        if call.socket.is_basic() && name != "WskControlSocket" {
+            verifier::violation(&rules::WRONG_TABLE, format_args!("{name} on the basic socket at {socket:p}"));
+        }
         state.calls.push(name);
         drop(state);
         call
@@ -409,6 +475,7 @@ impl SocketCall {
             let detail = format_args!("the socket at {socket:p} is closed before a {other} on it has returned");
             verifier::violation(&rules::CLOSE_DURING_CALL, detail);
         }
+        state.events.close(socket as usize);
         state.phase = Phase::Closed;
         state.broken = Some(STATUS_CANCELLED);
         state.calls.push(name);

@@ -18,8 +18,9 @@ use std::net::SocketAddr;
 use wsk_sys::{
     CMSGHDR, DISPATCH_LEVEL, IRP, NTSTATUS, PFN_WSK_CONNECT_EX, PFN_WSK_RECEIVE_EX, PFN_WSK_SEND_EX, SOCKADDR,
     STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN,
-    WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
+    STATUS_NOT_SUPPORTED, STATUS_SUCCESS, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE,
+    WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
+    WSK_SOCKET,
 };
 
 /// Most data that WskConnectEx takes.
@@ -83,6 +84,29 @@ pub(super) fn closed_table() -> *const c_void {
     (&raw const CLOSED).cast()
 }
 
+/// The table of a basic socket. Where that of another category goes on, traps stand.
+pub(super) fn basic_table() -> *const c_void {
+    macro_rules! slots {
+        ($($slot:literal)*) => { BasicTable {
+            basic: WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: control_socket, WskCloseSocket: close_socket },
+            others: [$(of_another_category::<$slot> as Trap),*],
+        } };
+    }
+    static TABLE: BasicTable = slots!(2 3 4 5 6 7 8 9 10 11 12);
+    (&raw const TABLE).cast()
+}
+
+#[repr(C)]
+struct BasicTable {
+    basic: WSK_PROVIDER_BASIC_DISPATCH,
+    others: [Trap; SLOTS.len() - 2],
+}
+
+unsafe extern "system" fn of_another_category<const SLOT: usize>() -> ! {
+    let detail = format_args!("what would be {} of a connection socket, through the table of a basic one", SLOTS[SLOT]);
+    verifier::violation(&rules::WRONG_TABLE, detail)
+}
+
 unsafe extern "system" fn beyond_table<const SLOT: usize>() -> ! {
     let detail = format_args!("{} at offset {} was called", SLOTS[SLOT], SLOT * size_of::<Trap>());
     verifier::violation(&rules::SLOT_BEYOND_TABLE, detail)
@@ -106,6 +130,7 @@ unsafe fn with_irp(
     let name = operation.name();
     let _call = require_irql(name, DISPATCH_LEVEL);
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: the caller's promise.
@@ -120,6 +145,7 @@ unsafe fn with_irp(
 unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
     let _call = require_irql("WskCloseSocket", DISPATCH_LEVEL);
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: the contract of the function type.
@@ -325,12 +351,12 @@ unsafe extern "system" fn disconnect(
     unsafe { with_irp(Operation::Disconnect, socket, irp, serve) }
 }
 
-/// The provider indicates no data in this version, so there is nothing to give back.
-unsafe extern "system" fn release(socket: *mut WSK_SOCKET, _indication: *mut WSK_DATA_INDICATION) -> NTSTATUS {
+unsafe extern "system" fn release(socket: *mut WSK_SOCKET, indication: *mut WSK_DATA_INDICATION) -> NTSTATUS {
     let _call = require_irql("WskRelease", DISPATCH_LEVEL);
     // SAFETY: the contract of the function type.
-    let _entered = unsafe { SocketCall::enter(socket, "WskRelease") };
-    STATUS_INVALID_PARAMETER
+    let call = unsafe { SocketCall::enter(socket, "WskRelease") };
+    call.lock().events.release(indication);
+    STATUS_SUCCESS
 }
 
 unsafe extern "system" fn send_ex(

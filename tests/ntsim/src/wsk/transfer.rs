@@ -34,6 +34,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Nothing is queued.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whether the network should call for it.
     pub(super) fn waits(&self) -> bool {
         !self.busy && self.queue.front().is_some_and(|first| !first.cancelled && !first.irp.fate().held)
@@ -101,7 +106,11 @@ impl Socket {
             state.lane(direction).busy = false;
             state.rearm();
             let broken = state.broken.is_some();
+            let stirred = state.events.take_stirred();
             drop(state);
+            if stirred {
+                self.stir();
+            }
             if broken {
                 self.advance_all();
             }
@@ -163,7 +172,13 @@ impl Socket {
             state.lane(direction).busy = false;
         }
         state.rearm();
-        state.broken.is_some()
+        let broken = state.broken.is_some();
+        let stirred = state.events.take_stirred();
+        drop(state);
+        if stirred {
+            self.stir();
+        }
+        broken
     }
 
     /// Works on the front of a lane; takes it out if it is finished.
@@ -243,10 +258,26 @@ impl State {
                     other => other,
                 }
             }
+            Work::Receive { data, all } if self.events.has_left() => {
+                let left = self.events.take_left(data.len() - *done);
+                // SAFETY: the request is claimed and not completed.
+                unsafe { data.copy_in(*done, &left) };
+                *done += left.len();
+                data.note_received(*done);
+                if *all && *done < data.len() {
+                    receive(&**endpoint, data, *all, first, done, &mut self.received_end)
+                } else {
+                    Poll::Ready(Ok(()))
+                }
+            }
             Work::Receive { data, all } => receive(&**endpoint, data, *all, first, done, &mut self.received_end),
+            Work::Await if self.events.has_left() => Poll::Ready(Ok(())),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
             Work::Drain => drain(&**endpoint, &mut self.received_end),
         };
+        if result.is_ready() && transfer.work.direction() == Direction::Receive {
+            self.events.resume();
+        }
         match result {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => {
