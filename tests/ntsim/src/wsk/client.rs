@@ -1,8 +1,9 @@
 //! One registration: its captures, its table of client-level functions, and what its end has to wait for.
 
 use super::address::{self, Family};
+use super::callbacks::{self, Callbacks};
 use super::event::Event;
-use super::indication::Callbacks;
+use super::loan::Room;
 use super::names::AddressList;
 use super::request::{Irp, Outcome, Owner};
 use super::socket::Socket;
@@ -19,10 +20,11 @@ use std::time::Duration;
 use wsk_sys::{
     AF_INET, AF_INET6, DISPATCH_LEVEL, IPPROTO_TCP, IRP, KIRQL, NTSTATUS, NotificationEvent, PEPROCESS, PETHREAD,
     PSECURITY_DESCRIPTOR, PWSK_CLIENT, SOCK_STREAM, SOCKADDR, STATUS_BUFFER_OVERFLOW, STATUS_DEVICE_NOT_READY,
-    STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
-    SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET, WSK_FLAG_CONNECTION_SOCKET,
-    WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET, WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI,
-    WSK_TDI_BEHAVIOR, WSK_TRANSPORT, WSK_TRANSPORT_LIST_CHANGE, WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING, SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET,
+    WSK_FLAG_CONNECTION_SOCKET, WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET,
+    WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI, WSK_SET_STATIC_EVENT_CALLBACKS, WSK_TDI_BEHAVIOR, WSK_TRANSPORT,
+    WSK_TRANSPORT_LIST_CHANGE, WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
 };
 
 static PROVIDER_TABLE: WSK_PROVIDER_DISPATCH = WSK_PROVIDER_DISPATCH {
@@ -66,6 +68,8 @@ struct State {
     /// Requests that only their cancellation or WskDeregister ends: WSK_TRANSPORT_LIST_CHANGE, since the list never changes,
     /// and what is held back.
     kept: Vec<Irp>,
+    /// Events that are on for all of its sockets: WSK_SET_STATIC_EVENT_CALLBACKS.
+    static_events: u32,
 }
 
 impl State {
@@ -93,6 +97,7 @@ impl Client {
                 sockets: BTreeMap::new(),
                 lists: HashMap::new(),
                 kept: Vec::new(),
+                static_events: 0,
             }),
             answer: Event::new(NotificationEvent),
             progress: Event::new(SynchronizationEvent),
@@ -205,6 +210,26 @@ impl Client {
         };
         let sockets: Vec<_> = sockets.iter().map(|socket| socket.describe()).collect();
         format!("still open: {counts}, sockets {}: [{}]", sockets.len(), sockets.join("; "))
+    }
+
+    /// WSK_SET_STATIC_EVENT_CALLBACKS.
+    ///
+    /// # Safety
+    /// The input is null or valid for its size.
+    unsafe fn set_static_events(&self, size: usize, input: *const c_void) -> Result<usize, NTSTATUS> {
+        // SAFETY: the caller's promise.
+        let events = unsafe { callbacks::read_control(size, input)? };
+        let mut state = lock(&self.state);
+        if !state.sockets.is_empty() {
+            return Err(STATUS_INVALID_DEVICE_STATE);
+        }
+        state.static_events |= events;
+        Ok(0)
+    }
+
+    /// The events that are on for all of its sockets.
+    pub(super) fn static_events(&self) -> u32 {
+        lock(&self.state).static_events
     }
 
     pub(super) fn socket_opened(&self, number: u64, socket: &Arc<Socket>) {
@@ -408,7 +433,7 @@ unsafe extern "system" fn socket(
             _ => Err(STATUS_INVALID_PARAMETER),
         };
         let family = family.and_then(|family| tcp(socket_type, protocol).map(|()| family));
-        let callbacks = Callbacks::new(context, dispatch.cast());
+        let callbacks = Callbacks::new(context, dispatch);
         let socket = family.and_then(|family| Socket::open(client, family, callbacks));
         client.finish(irp, socket.map(|socket| socket.pointer()))
     };
@@ -457,10 +482,15 @@ unsafe extern "system" fn socket_connect(
         Ok((Socket::open(&call.client, family, Callbacks::new(context, dispatch))?, local, remote))
     };
     match open() {
-        Ok((socket, local, remote)) => {
+        Ok((socket, from, to)) => {
             // SAFETY: the contract of the function type.
-            let irp = unsafe { socket.accept(irp, operation) };
-            socket.create_connected(irp, &local, &remote)
+            let irp = unsafe {
+                let irp = socket.accept(irp, operation);
+                Room::take(&irp, local);
+                Room::take(&irp, remote);
+                irp
+            };
+            socket.create_connected(irp, &from, &to)
         }
         Err(status) => {
             // SAFETY: the contract of the function type.
@@ -478,8 +508,8 @@ fn tcp(socket_type: u16, protocol: u32) -> Result<(), NTSTATUS> {
 unsafe extern "system" fn control_client(
     client: PWSK_CLIENT,
     code: u32,
-    _input_size: usize,
-    _input: *mut c_void,
+    input_size: usize,
+    input: *mut c_void,
     output_size: usize,
     output: *mut c_void,
     output_size_returned: *mut usize,
@@ -496,6 +526,8 @@ unsafe extern "system" fn control_client(
         // There is no TDI to be bypassed or not; it can be said only before the first socket.
         WSK_TDI_BEHAVIOR if lock(&client.state).sockets.is_empty() => Ok(0),
         WSK_TDI_BEHAVIOR => Err(STATUS_INVALID_PARAMETER),
+        // SAFETY: as above.
+        WSK_SET_STATIC_EVENT_CALLBACKS => unsafe { client.set_static_events(input_size, input) },
         _ => Err(STATUS_NOT_SUPPORTED),
     };
     if irp.is_null() {

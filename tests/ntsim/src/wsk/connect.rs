@@ -125,6 +125,9 @@ impl Socket {
         drop((state, data));
         // Not under the lock: this ends the endpoint's registration with the processor.
         drop(endpoint);
+        if result.is_ok() {
+            self.tell_soon();
+        }
         let information = if creates_socket { self.pointer() } else { sent };
         let outcome = Outcome::from(result.map(|()| information));
         let never_seen = creates_socket && result.is_err();

@@ -1,17 +1,18 @@
 //! WskControlSocket: options and ioctls of a connection socket.
 #![allow(non_upper_case_globals, reason = "the C names of the request types, in patterns")]
 
-use super::socket::{Phase, SocketCall, State};
+use super::call::SocketCall;
+use super::callbacks;
+use super::socket::{Category, Phase, State};
 use super::transport::{Endpoint, SocketOption};
 use super::{BUILD_CONNECT_EX, BUILD_FAST_OPEN, Config};
 use std::ffi::c_void;
 use wsk_sys::{
-    IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, NPI_WSK_INTERFACE_ID, NTSTATUS, SIO_TCP_INFO,
-    SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF,
-    SO_WSK_EVENT_CALLBACK, SOL_SOCKET, STATUS_BUFFER_TOO_SMALL, STATUS_CONNECTION_ABORTED,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, WSK_CONTROL_SOCKET_TYPE,
-    WSK_EVENT_CALLBACK_CONTROL, WskGetOption, WskIoctl, WskSetOption,
+    IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, NTSTATUS, SIO_TCP_INFO, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG,
+    SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SO_WSK_EVENT_CALLBACK, SOL_SOCKET,
+    STATUS_BUFFER_TOO_SMALL, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
+    TCP_NODELAY, WSK_CONTROL_SOCKET_TYPE, WskGetOption, WskIoctl, WskSetOption,
 };
 
 /// A call's request, with its buffers.
@@ -79,7 +80,7 @@ impl Control {
     /// # Safety
     /// The buffers are null or valid for their sizes.
     pub(super) unsafe fn run(&self, call: &SocketCall) -> Result<usize, NTSTATUS> {
-        if call.is_basic() {
+        if call.category() == Category::Basic {
             return Err(STATUS_NOT_SUPPORTED);
         }
         if self.kind == WskSetOption && self.is_events() {
@@ -107,21 +108,14 @@ impl Control {
     /// SO_WSK_EVENT_CALLBACK.
     unsafe fn set_events(&self, call: &SocketCall) -> Result<(), NTSTATUS> {
         // SAFETY: the caller's promise.
-        let control: WSK_EVENT_CALLBACK_CONTROL = unsafe { self.read()? };
+        let mask = unsafe { callbacks::read_control(self.input_size, self.input)? };
         let mut state = call.lock();
         state.connected()?;
-        // SAFETY: as above.
-        if control.NpiId.is_null() || unsafe { *control.NpiId } != NPI_WSK_INTERFACE_ID {
-            return Err(STATUS_NOT_SUPPORTED);
-        }
-        state.events.control(control.EventMask, call.callbacks().is_some())?;
+        let result = state.events.control(mask, call.served_events());
         state.rearm();
-        let stirred = state.events.take_stirred();
         drop(state);
-        if stirred {
-            call.stir();
-        }
-        Ok(())
+        call.tell_soon();
+        result
     }
 
     unsafe fn set(&self, state: &mut State, config: &Config) -> Result<(), NTSTATUS> {

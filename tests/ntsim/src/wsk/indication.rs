@@ -1,83 +1,50 @@
-//! Push: WskReceiveEvent and WskDisconnectEvent of a connection socket, and the indications that its client retains.
+//! WskReceiveEvent and WskDisconnectEvent of a connection socket, and the indications that its client retains.
 //!
-//! Events are turned on with SO_WSK_EVENT_CALLBACK, once the socket is connected. They are called on the socket's processor at
-//! DISPATCH_LEVEL, one at a time, when data is there and no WskReceive waits for it. What a client does not take is kept for
-//! its next WskReceive, and no event comes before that is completed.
+//! The events come when data is there, or the connection's end, and no WskReceive waits for it. What a client does not take is
+//! kept for its next WskReceive, and no data is indicated before that is completed.
 
+use super::callbacks::Callbacks;
 use super::rules;
 use super::socket::{Phase, Socket, State};
 use super::transport::Endpoint;
-use crate::cpu;
-use crate::driver::Slot;
-use crate::flight::{self, What};
 use crate::pool::{self, Found, Kind, PAGE};
-use crate::verifier::{self, call_driver};
+use crate::verifier;
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::c_void;
 use std::io::IoSliceMut;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
-use wsk_sys::*;
+use wsk_sys::{
+    MDL, MmBuildMdlForNonPagedPool, MmInitializeMdl, NTSTATUS, STATUS_DATA_NOT_ACCEPTED, STATUS_PENDING,
+    STATUS_SUCCESS, WSK_BUF, WSK_DATA_INDICATION, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_FLAG_ABORTIVE,
+    WSK_FLAG_AT_DISPATCH_LEVEL,
+};
 
 /// Most bytes of one indication.
 const MOST: usize = 64 * 1024;
-/// Indications of one visit of the processor.
-const BUDGET: usize = 16;
-/// Events of a connection socket that can be turned on here.
-const EVENTS: u32 = WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT;
+/// Events of one visit of the processor.
+pub(super) const BUDGET: usize = 16;
 /// Tag of the memory of indications.
 const TAG: u32 = u32::from_le_bytes(*b"WskI");
 
-/// What a client passes with a socket for its callbacks.
-#[derive(Clone, Copy)]
-pub(super) struct Callbacks {
-    context: usize,
-    table: usize,
-    driver: Slot,
-}
-
-impl Callbacks {
-    /// Those of the driver that makes a socket; none without a table.
-    pub(super) fn new(context: *mut c_void, table: *const WSK_CLIENT_CONNECTION_DISPATCH) -> Option<Callbacks> {
-        let driver = cpu::current().driver.get();
-        (!table.is_null()).then_some(Callbacks { context: context as usize, table: table as usize, driver })
-    }
-
-    /// The client's table.
-    fn table(&self) -> &WSK_CLIENT_CONNECTION_DISPATCH {
-        // SAFETY: the contract of WskSocket: the table lives until the socket's close is completed.
-        unsafe { &*(self.table as *const WSK_CLIENT_CONNECTION_DISPATCH) }
-    }
-
-    /// The context stays in memory until [`let_go`](Self::let_go).
-    pub(super) fn hold(&self, socket: usize) {
-        flight::begin(self.context, What::SocketContext, socket);
-    }
-
-    /// The socket is closed.
-    pub(super) fn let_go(&self, socket: usize) {
-        flight::end(self.context, What::SocketContext, socket);
-    }
-}
-
-/// The events of one socket.
+/// What has arrived for a client with callbacks.
 #[derive(Default)]
-pub(super) struct Events {
-    /// `WSK_EVENT_*` that are on.
-    enabled: u32,
-    /// A callback runs.
-    running: bool,
-    /// The client did not take everything: nothing more comes until a WskReceive is completed.
+pub(super) struct Arrivals {
+    /// The client did not take everything: no data is indicated until a WskReceive is completed.
     paused: bool,
-    /// The client knows of the peer's end.
+    /// Data is there that no callback takes: the end behind it is not seen until a WskReceive is completed.
+    blocked: bool,
+    /// The connection has ended by the network's doing.
+    pub(super) reset: bool,
+    /// The client was told of the connection's end.
     end_told: bool,
-    /// What it did not take.
+    /// What the client did not take.
     left: VecDeque<u8>,
-    /// What it retains, by the address of the indication.
+    /// The indication that its callback looks at.
+    indicated: Option<usize>,
+    /// It was given back before the callback has returned: by another thread, which the callback has passed it on to.
+    released_early: bool,
+    /// What the client retains, by the address of the indication.
     retained: BTreeMap<usize, Memory>,
-    /// There may be something to indicate that the network does not report.
-    stirred: bool,
 }
 
 /// The memory of one indication.
@@ -119,35 +86,10 @@ impl Memory {
     }
 }
 
-impl Events {
-    /// SO_WSK_EVENT_CALLBACK. Errors: STATUS_INVALID_PARAMETER.
-    pub(super) fn control(&mut self, mask: u32, has_callbacks: bool) -> Result<(), NTSTATUS> {
-        let events = mask & !WSK_EVENT_DISABLE;
-        if events == 0 || events & !EVENTS != 0 || !has_callbacks {
-            return Err(STATUS_INVALID_PARAMETER);
-        }
-        if mask & WSK_EVENT_DISABLE == 0 {
-            self.enabled |= events;
-            self.stirred = true;
-            return Ok(());
-        }
-        if !events.is_power_of_two() {
-            return Err(STATUS_INVALID_PARAMETER);
-        }
-        self.enabled &= !events;
-        // Without an IRP: a callback that runs now ends by itself.
-        if self.running { Err(STATUS_EVENT_PENDING) } else { Ok(()) }
-    }
-
-    /// Whether the network is to be asked for data.
-    pub(super) fn want(&self) -> bool {
-        self.enabled & WSK_EVENT_RECEIVE != 0 && !self.paused && !self.running && !self.end_told
-    }
-
+impl Arrivals {
     /// A WskReceive is completed: events go on.
     pub(super) fn resume(&mut self) {
-        self.paused = false;
-        self.stirred = true;
+        (self.paused, self.blocked) = (false, false);
     }
 
     /// Bytes that the client did not take, at most so many, for a WskReceive.
@@ -161,65 +103,74 @@ impl Events {
         !self.left.is_empty()
     }
 
-    /// WskRelease. Stops the run if the client does not retain it.
-    pub(super) fn release(&mut self, indication: *mut WSK_DATA_INDICATION) {
-        match self.retained.remove(&(indication as usize)) {
-            Some(memory) => memory.free(),
-            None => {
-                let detail = format_args!("WskRelease of {indication:p}, which the client does not retain");
-                verifier::violation(&rules::INDICATION_BAD, detail)
-            }
-        }
-    }
-
-    /// The socket is closed: no event comes any more. Stops the run if the client retains something.
+    /// The socket is closed. Stops the run if the client retains something.
     pub(super) fn close(&mut self, socket: usize) {
-        self.enabled = 0;
-        if let Some((&first, _)) = self.retained.first_key_value() {
-            let count = self.retained.len();
-            let detail = format_args!(
-                "the socket at {socket:#x} is closed, and {count} indications are retained, one at {first:#x}"
-            );
-            verifier::violation(&rules::INDICATION_KEPT, detail);
+        if let Some(&first) = self.retained.keys().next() {
+            kept(socket, self.retained.len(), first);
         }
     }
+}
 
-    /// Whether somebody has to look for something to indicate; asked once.
-    pub(super) fn take_stirred(&mut self) -> bool {
-        std::mem::take(&mut self.stirred) && self.want()
-    }
+/// Stops the run: a client of a closed socket retains indications.
+fn kept(socket: usize, count: usize, first: usize) -> ! {
+    let detail =
+        format_args!("at the close of the socket at {socket:#x}, indications retained: {count}, one at {first:#x}");
+    verifier::violation(&rules::INDICATION_KEPT, detail)
 }
 
 /// What comes next for a client.
 enum Next {
-    Nothing,
     Data(Vec<u8>),
     End,
     Reset,
 }
 
 impl State {
+    /// Whether the network is to be asked for something to tell.
+    pub(super) fn wants_events(&self) -> bool {
+        let (events, arrivals) = (&self.events, &self.arrivals);
+        let data = events.is_on(WSK_EVENT_RECEIVE);
+        let end = events.is_on(WSK_EVENT_DISCONNECT) && !arrivals.blocked;
+        (data || end) && !arrivals.paused && !arrivals.end_told && !events.is_running() && self.receives.is_empty()
+    }
+
     /// Takes what is there for the client's callbacks.
-    fn next_event(&mut self) -> Next {
-        if self.phase != Phase::Connected || !self.events.want() || !self.receives.is_empty() {
-            return Next::Nothing;
+    fn next_event(&mut self) -> Option<Next> {
+        if self.arrivals.end_told || self.events.is_running() || self.phase == Phase::Closed {
+            return None;
         }
-        if self.events.has_left() {
-            return Next::Data(self.events.take_left(MOST));
+        if self.arrivals.reset {
+            self.arrivals.end_told = true;
+            return Some(Next::Reset);
         }
-        let Some(endpoint) = &self.endpoint else { return Next::Nothing };
-        match read(&**endpoint) {
-            Poll::Pending => Next::Nothing,
+        if self.received_end && self.phase == Phase::Connected {
+            self.arrivals.end_told = true;
+            return Some(Next::End);
+        }
+        if self.phase != Phase::Connected || !self.wants_events() {
+            return None;
+        }
+        let data = self.events.is_on(WSK_EVENT_RECEIVE);
+        if data && self.arrivals.has_left() {
+            return Some(Next::Data(self.arrivals.take_left(MOST)));
+        }
+        let endpoint = self.endpoint.as_deref()?;
+        let arrived = if data { read(endpoint) } else { endpoint.peek().map_ok(|more| vec![0; usize::from(more)]) };
+        match arrived {
+            Poll::Pending => None,
             Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
-                self.received_end = true;
-                self.events.end_told = true;
-                Next::End
+                (self.received_end, self.arrivals.end_told) = (true, true);
+                Some(Next::End)
             }
-            Poll::Ready(Ok(bytes)) => Next::Data(bytes),
+            Poll::Ready(Ok(bytes)) if data => Some(Next::Data(bytes)),
+            Poll::Ready(Ok(_)) => {
+                self.arrivals.blocked = true;
+                None
+            }
             Poll::Ready(Err(status)) => {
                 self.kill(status);
-                self.events.end_told = true;
-                Next::Reset
+                self.arrivals.end_told = true;
+                Some(Next::Reset)
             }
         }
     }
@@ -235,73 +186,116 @@ fn read(endpoint: &dyn Endpoint) -> Poll<Result<Vec<u8>, NTSTATUS>> {
 }
 
 impl Socket {
-    /// Calls the client's callbacks for what is there. On the socket's processor, at DISPATCH_LEVEL.
-    pub(super) fn indicate(self: &Arc<Self>) {
-        let Some(callbacks) = self.callbacks() else { return };
+    /// Calls the callbacks of a connection socket for what is there. On its processor, at DISPATCH_LEVEL.
+    pub(super) fn indicate(self: &Arc<Self>, callbacks: &Callbacks) {
         for _ in 0..BUDGET {
             let next = {
                 let mut state = self.lock();
-                let next = state.next_event();
-                if matches!(next, Next::Nothing) {
-                    state.rearm();
-                    return;
-                }
-                state.events.running = true;
-                // The close waits for it.
-                state.begin_activity();
+                let Some(next) = state.next_event() else { return state.rearm() };
+                let event = if matches!(next, Next::Data(_)) { WSK_EVENT_RECEIVE } else { WSK_EVENT_DISCONNECT };
+                Socket::begin_callback(&mut state, event);
                 next
             };
             match next {
-                Next::Nothing => {}
                 Next::Data(bytes) => self.indicate_data(callbacks, &bytes),
                 Next::End => self.indicate_end(callbacks, 0),
                 Next::Reset => self.indicate_end(callbacks, WSK_FLAG_ABORTIVE),
             }
-            self.lock().events.running = false;
-            self.end_activity();
+            self.end_callback();
         }
         self.stir();
     }
 
-    /// Has [`indicate`](Self::indicate) called soon.
-    pub(super) fn stir(self: &Arc<Self>) {
-        let socket = Arc::clone(self);
-        cpu::after(self.processor(), Duration::ZERO, Box::new(move || socket.indicate()));
-    }
-
-    fn indicate_data(self: &Arc<Self>, callbacks: Callbacks, bytes: &[u8]) {
-        let Some(receive) = callbacks.table().WskReceiveEvent else { return };
+    /// Calls WskReceiveEvent with data.
+    fn indicate_data(self: &Arc<Self>, callbacks: &Callbacks, bytes: &[u8]) {
         let memory = Memory::new(bytes);
         let (indication, length) = (memory.indication as *mut WSK_DATA_INDICATION, bytes.len());
+        self.lock().arrivals.indicated = Some(memory.indication);
         let mut accepted = length;
-        // SAFETY: the client's callback, called as its type says.
-        let status = call_driver("WskReceiveEvent", callbacks.driver, || unsafe {
-            let flags = WSK_FLAG_AT_DISPATCH_LEVEL;
-            receive(callbacks.context as *mut c_void, flags, indication, length, &mut accepted)
-        });
-        if status == STATUS_PENDING {
-            if accepted != length {
-                let detail = format_args!("BytesAccepted is {accepted} of {length}");
-                verifier::violation(&rules::INDICATION_RESULT, detail);
+        let status = self.call_receive_event(callbacks, indication, length, &mut accepted);
+        let mut state = self.lock();
+        let arrivals = &mut state.arrivals;
+        arrivals.indicated = None;
+        let released = std::mem::take(&mut arrivals.released_early);
+        match status {
+            STATUS_PENDING if released => {}
+            STATUS_PENDING => {
+                arrivals.retained.insert(memory.indication, memory);
+                if state.phase == Phase::Closed {
+                    // It was closed meanwhile, and nothing can be given back any more.
+                    kept(self.pointer(), 1, indication as usize);
+                }
+                return;
             }
-            self.lock().events.retained.insert(memory.indication, memory);
-            return;
+            _ if released => not_retained(indication),
+            _ => {
+                let taken = if status == STATUS_DATA_NOT_ACCEPTED { 0 } else { accepted };
+                if taken < length {
+                    bytes[taken..].iter().rev().for_each(|&byte| arrivals.left.push_front(byte));
+                    arrivals.paused = true;
+                }
+            }
         }
-        let taken = if status == STATUS_DATA_NOT_ACCEPTED { 0 } else { accepted.min(length) };
-        if taken < length {
-            let mut state = self.lock();
-            bytes[taken..].iter().rev().for_each(|&byte| state.events.left.push_front(byte));
-            state.events.paused = true;
-        }
+        drop(state);
         memory.free();
     }
 
-    fn indicate_end(&self, callbacks: Callbacks, flags: u32) {
-        let enabled = self.lock().events.enabled & WSK_EVENT_DISCONNECT != 0;
-        let Some(disconnect) = callbacks.table().WskDisconnectEvent.filter(|_| enabled) else { return };
-        // SAFETY: the client's callback, called as its type says.
-        call_driver("WskDisconnectEvent", callbacks.driver, || unsafe {
-            disconnect(callbacks.context as *mut c_void, flags | WSK_FLAG_AT_DISPATCH_LEVEL)
+    /// Calls WskReceiveEvent, and checks what comes back.
+    fn call_receive_event(
+        &self,
+        callbacks: &Callbacks,
+        indication: *mut WSK_DATA_INDICATION,
+        length: usize,
+        accepted: &mut usize,
+    ) -> NTSTATUS {
+        let Some(receive) = callbacks.of_connection().WskReceiveEvent else { return STATUS_SUCCESS };
+        let status = Socket::call_back(callbacks, "WskReceiveEvent", |context| {
+            // SAFETY: the client's callback, called as its type says.
+            unsafe { receive(context, WSK_FLAG_AT_DISPATCH_LEVEL, indication, length, accepted) }
         });
+        let known = matches!(status, STATUS_SUCCESS | STATUS_PENDING | STATUS_DATA_NOT_ACCEPTED);
+        if !known || *accepted > length || status == STATUS_PENDING && *accepted != length {
+            let detail = format_args!("WskReceiveEvent returns {status:#x} with BytesAccepted {accepted} of {length}");
+            verifier::violation(&rules::CALLBACK_RESULT, detail);
+        }
+        status
     }
+
+    /// Tells the client of the connection's end: with WskDisconnectEvent, or with a WskReceiveEvent without data, which says that
+    /// the socket is of no use any more.
+    fn indicate_end(&self, callbacks: &Callbacks, flags: u32) {
+        let on = |event| self.lock().events.is_on(event);
+        if let Some(disconnect) = callbacks.of_connection().WskDisconnectEvent.filter(|_| on(WSK_EVENT_DISCONNECT)) {
+            let status = Socket::call_back(callbacks, "WskDisconnectEvent", |context| {
+                // SAFETY: the client's callback, called as its type says.
+                unsafe { disconnect(context, flags | WSK_FLAG_AT_DISPATCH_LEVEL) }
+            });
+            if status != STATUS_SUCCESS {
+                let detail = format_args!("WskDisconnectEvent returns {status:#x}");
+                verifier::violation(&rules::CALLBACK_RESULT, detail);
+            }
+        } else if flags == WSK_FLAG_ABORTIVE && on(WSK_EVENT_RECEIVE) {
+            self.call_receive_event(callbacks, std::ptr::null_mut(), 0, &mut 0);
+        }
+    }
+
+    /// WskRelease. Stops the run if the client does not retain it.
+    pub(super) fn release(&self, indication: *mut WSK_DATA_INDICATION) {
+        let mut state = self.lock();
+        let arrivals = &mut state.arrivals;
+        if let Some(memory) = arrivals.retained.remove(&(indication as usize)) {
+            drop(state);
+            memory.free();
+        } else if arrivals.indicated == Some(indication as usize) && !arrivals.released_early {
+            arrivals.released_early = true;
+        } else {
+            not_retained(indication);
+        }
+    }
+}
+
+/// Stops the run: a client gives back what it does not have.
+fn not_retained(indication: *mut WSK_DATA_INDICATION) -> ! {
+    let detail = format_args!("WskRelease of {indication:p}, which the client does not retain");
+    verifier::violation(&rules::INDICATION_BAD, detail)
 }

@@ -1,10 +1,11 @@
-//! What a driver lends to the provider with a call, until the IRP is completed: the bytes of a buffer, and where an address
-//! is to be written.
+//! What a driver lends to the provider with a call, until the IRP is completed: the bytes of a buffer, and
+//! addresses.
 //!
 //! The provider is strict about the time in between. Bytes that are sent are compared at the end with what they were at the
 //! beginning. What is received goes into a buffer of the provider's own, and the driver's is filled with a pattern: the bytes
 //! come at the last moment, so that a driver that looks earlier sees nothing plausible, and one that writes is told.
 
+use super::request::Irp;
 use super::rules;
 use crate::cpu::current;
 use crate::flight::{self, What};
@@ -116,31 +117,47 @@ impl Loan {
     }
 }
 
-/// Room for an address that a call has lent.
+/// An address that a call has lent: one to be read, or room for one that is written at the end.
 pub(super) struct Room {
-    to: *mut SOCKADDR,
-    address: SocketAddr,
+    at: *mut SOCKADDR,
+    address: Mutex<Option<SocketAddr>>,
 }
 
 // SAFETY: the room is the provider's, on whichever thread, until the IRP is completed.
 unsafe impl Send for Room {}
+// SAFETY: as above.
+unsafe impl Sync for Room {}
 
 impl Room {
-    /// Takes the room, with what is to be written there at the end.
-    pub(super) fn take(to: *mut SOCKADDR, address: SocketAddr) -> Room {
-        current().track.note_object(to as usize);
-        flight::begin(to as usize, What::Buffer, to as usize);
-        Room { to, address }
+    /// Takes it until the IRP is completed.
+    ///
+    /// # Safety
+    /// The driver leaves it there until then, valid for an address of every family that [`fill`](Self::fill) gets.
+    pub(super) unsafe fn take(irp: &Irp, at: *mut SOCKADDR) -> Arc<Room> {
+        current().track.note_object(at as usize);
+        flight::begin(at as usize, What::Address, at as usize);
+        let room = Arc::new(Room { at, address: Mutex::new(None) });
+        let lent = Arc::clone(&room);
+        // SAFETY: the caller's promise.
+        irp.before_completion(move || unsafe { lent.give_back() });
+        room
+    }
+
+    /// Says what is to be written there.
+    pub(super) fn fill(&self, address: SocketAddr) {
+        *self.address.lock() = Some(address);
     }
 
     /// The IRP is about to be completed.
     ///
     /// # Safety
-    /// `to` is valid for an address of this family.
-    pub(super) unsafe fn give_back(self) {
-        unwound::check(&kernel_rules::IOSB_UNWOUND, self.to as usize, "the room for an address");
-        flight::end(self.to as usize, What::Buffer, self.to as usize);
-        // SAFETY: the caller's promise.
-        unsafe { super::address::write(&self.address, self.to) };
+    /// As [`take`](Self::take).
+    unsafe fn give_back(&self) {
+        unwound::check(&kernel_rules::IOSB_UNWOUND, self.at as usize, "the address of a WSK call");
+        flight::end(self.at as usize, What::Address, self.at as usize);
+        if let Some(address) = self.address.lock().take() {
+            // SAFETY: the caller's promise.
+            unsafe { super::address::write(&address, self.at) };
+        }
     }
 }

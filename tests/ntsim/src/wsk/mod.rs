@@ -11,11 +11,12 @@
 //! | `table` | the tables of a connection socket: C functions that check their arguments and call the next three |
 //! | `control` | options and ioctls |
 //! | `connect`, `transfer` | connecting; sending, receiving and disconnecting |
-//! | `socket` | a socket's state, its calls in progress, its close |
+//! | `socket`, `call` | a socket's state and its close; the calls in progress |
 //! | `faults` | what faults make of a socket's calls |
 //! | `request` | who owns a pending IRP: the provider or its cancel routine |
 //! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
-//! | `indication` | receive events, and what a client retains of them |
+//! | `callbacks` | which callbacks of a client are on, and which runs |
+//! | `indication` | receive and disconnect events, and what a client retains of them |
 //! | `loan` | what a driver lends with a call, until the IRP is completed |
 //! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
 //! | `host_sockets`, `host_names` | the host's own sockets and name resolution as such a network |
@@ -33,6 +34,8 @@
 
 mod address;
 mod buffer;
+mod call;
+mod callbacks;
 mod client;
 mod connect;
 mod control;

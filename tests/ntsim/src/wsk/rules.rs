@@ -1,5 +1,5 @@
 //! What the verifier reports from the WSK provider: the rules of Winsock Kernel that a driver can break. Each has a
-//! faulty driver in `tests/wsk_verifier.rs` that trips it; that test fails while a rule has none.
+//! faulty driver in `tests/verifier` that trips it; that test fails while a rule has none.
 
 use crate::rules::Rule;
 
@@ -37,10 +37,10 @@ rules! {
     NULL_ARGUMENT = warning "WskNullArgument", "IRPs and clients are not null";
     SLOT_BEYOND_TABLE = "WskSlotBeyondTable", "no function is read from beyond the end of the table that the running system supplies";
 
-    // Indications.
+    // Callbacks.
     INDICATION_KEPT = "WskIndicationKept", "an indication that a client retains is given back by WskRelease before its socket is closed";
     INDICATION_BAD = "WskIndicationBad", "WskRelease is called once for an indication that WskReceiveEvent has retained";
-    INDICATION_RESULT = "WskIndicationResult", "a WskReceiveEvent that returns STATUS_PENDING leaves BytesAccepted alone";
+    CALLBACK_RESULT = "WskCallbackResult", "a callback returns what its page allows, and WskReceiveEvent with STATUS_PENDING leaves BytesAccepted alone";
 
     // Buffers.
     BUFFER_RANGE = "WskBufferRange", "a WSK_BUF's Offset lies in its first MDL, and Offset and Length within the MDL chain";

@@ -14,36 +14,35 @@
 //! count: it is completed by whoever brings the count to zero, so it is always the last.
 
 use super::address::Family;
+use super::callbacks::{Callbacks, Events};
 use super::client::Client;
 use super::connect::Connect;
-use super::indication::{Callbacks, Events};
+use super::indication::Arrivals;
 use super::request::{Irp, Outcome, Owner};
 use super::transfer::{Direction, Lane};
 use super::transport::Endpoint;
-use super::{Config, lock, rules, table};
+use super::{Config, lock, table};
 use crate::cpu::{self, Readiness, Source};
 use crate::fault::Operation;
 use crate::sched::{Mutex, MutexGuard};
-use crate::verifier;
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use wsk_sys::{IRP, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS, WSK_SOCKET};
+use wsk_sys::{IRP, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS};
 
 /// What the driver's `PWSK_SOCKET` points to. A closed one is kept for a while, so that a late call is reported and
 /// does not meet another socket at the same address.
 #[repr(C)]
-struct Handle {
+pub(super) struct Handle {
     /// `WSK_SOCKET::Dispatch`.
     dispatch: AtomicPtr<c_void>,
-    magic: u64,
-    socket: Mutex<Option<Arc<Socket>>>,
+    pub(super) magic: u64,
+    pub(super) socket: Mutex<Option<Arc<Socket>>>,
 }
 
-const MAGIC: u64 = u64::from_be_bytes(*b"wsksockt");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"wsksockt");
 
 /// Handles of closed sockets, oldest first.
 static CLOSED: Mutex<VecDeque<ClosedHandle>> = Mutex::new(VecDeque::new());
@@ -65,16 +64,41 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// A connection socket.
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Category {
+    /// What all sockets have, and no network.
+    Basic,
+    Connection,
+}
+
+impl Category {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Category::Basic => "basic",
+            Category::Connection => "connection",
+        }
+    }
+
+    /// Whether its table has a function, beside WskCloseSocket.
+    pub(super) fn has(self, function: &str) -> bool {
+        match self {
+            Category::Basic => function == "WskControlSocket",
+            Category::Connection => true,
+        }
+    }
+}
+
+/// A socket.
 pub(super) struct Socket {
     client: Arc<Client>,
     number: u64,
     family: Family,
     processor: u32,
     handle: *mut Handle,
-    /// None of a basic socket, which has no network.
-    callbacks: Option<Callbacks>,
-    basic: bool,
+    category: Category,
+    /// Set once; that of an accepted socket by its WskAcceptEvent.
+    callbacks: OnceLock<Callbacks>,
     state: Mutex<State>,
 }
 
@@ -104,13 +128,13 @@ pub(super) struct State {
     /// SO_EXCLUSIVEADDRUSE was set; it is the behaviour of a host's socket anyway.
     pub(super) exclusive: bool,
     /// Functions that have not returned yet.
-    calls: Vec<&'static str>,
+    pub(super) calls: Vec<&'static str>,
     /// Accepted IRPs whose completion routines have not returned.
     outstanding: usize,
     /// IRPs that are held back.
     pub(super) held: Vec<Irp>,
-    /// The client's callbacks.
     pub(super) events: Events,
+    pub(super) arrivals: Arrivals,
     closing: Option<Irp>,
 }
 
@@ -123,7 +147,7 @@ impl Socket {
     ) -> Result<Arc<Socket>, NTSTATUS> {
         let provider = client.provider();
         let table = &raw const provider.connection_table;
-        let socket = Socket::new(client, family, table.cast(), callbacks, false);
+        let socket = Socket::new(client, family, table.cast(), Category::Connection);
         let source: Arc<dyn Source> = Arc::clone(&socket) as Arc<dyn Source>;
         match provider.transport.open(family, socket.processor, source) {
             Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
@@ -133,25 +157,20 @@ impl Socket {
                 return Err(status);
             }
         }
+        callbacks.into_iter().for_each(|callbacks| socket.set_callbacks(callbacks));
         socket.publish();
         Ok(socket)
     }
 
     /// Makes a basic socket, which knows WskControlSocket and WskCloseSocket alone.
     pub(super) fn open_basic(client: &Arc<Client>) -> Arc<Socket> {
-        let socket = Socket::new(client, Family::V4, table::basic_table(), None, true);
+        let socket = Socket::new(client, Family::V4, table::basic_table(), Category::Basic);
         socket.publish();
         socket
     }
 
     /// Makes one that nobody knows.
-    fn new(
-        client: &Arc<Client>,
-        family: Family,
-        table: *const c_void,
-        callbacks: Option<Callbacks>,
-        basic: bool,
-    ) -> Arc<Socket> {
+    fn new(client: &Arc<Client>, family: Family, table: *const c_void, category: Category) -> Arc<Socket> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let handle = Box::into_raw(Box::new(Handle {
             dispatch: AtomicPtr::new(table.cast_mut()),
@@ -164,8 +183,8 @@ impl Socket {
             family,
             processor: cpu::pick_processor(),
             handle,
-            callbacks,
-            basic,
+            category,
+            callbacks: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Open,
                 broken: None,
@@ -182,6 +201,7 @@ impl Socket {
                 outstanding: 0,
                 held: Vec::new(),
                 events: Events::default(),
+                arrivals: Arrivals::default(),
                 closing: None,
             }),
         })
@@ -191,20 +211,23 @@ impl Socket {
     fn publish(self: &Arc<Self>) {
         // SAFETY: the handle lives until `retire`.
         *lock(unsafe { &(*self.handle).socket }) = Some(Arc::clone(self));
-        if let Some(callbacks) = self.callbacks {
-            callbacks.hold(self.pointer());
-        }
         self.client.socket_opened(self.number, self);
     }
 
     /// The client's callbacks.
     pub(super) fn callbacks(&self) -> Option<Callbacks> {
-        self.callbacks
+        self.callbacks.get().copied()
     }
 
-    /// Whether it has no more than what all sockets have.
-    pub(super) fn is_basic(&self) -> bool {
-        self.basic
+    /// Gives it the client's callbacks; those that are on for all of the client's sockets are on from now on.
+    pub(super) fn set_callbacks(&self, callbacks: Callbacks) {
+        callbacks.hold(self.pointer());
+        self.lock().events.turn_on_for_good(self.client.static_events() & callbacks.served(self.category));
+        assert!(self.callbacks.set(callbacks).is_ok(), "a socket gets its callbacks once");
+    }
+
+    pub(super) fn category(&self) -> Category {
+        self.category
     }
 
     /// `PWSK_SOCKET`, as an IRP's information.
@@ -346,7 +369,7 @@ impl Socket {
 
     /// Makes the handle one of a closed socket: calls through it are reported.
     fn retire(&self) {
-        if let Some(callbacks) = self.callbacks {
+        if let Some(callbacks) = self.callbacks() {
             callbacks.let_go(self.pointer());
         }
         // SAFETY: once per socket, by its one close; handles are freed below alone.
@@ -373,7 +396,7 @@ impl Source for Socket {
             Arc::from_raw(self)
         };
         this.advance_all();
-        this.indicate();
+        this.tell();
     }
 }
 
@@ -407,6 +430,9 @@ impl State {
     /// Ends the connection: what is queued is to be completed with `status`.
     pub(super) fn kill(&mut self, status: NTSTATUS) {
         if self.phase != Phase::Closed {
+            // The client itself ends a connection with this status alone.
+            self.arrivals.reset |= self.phase == Phase::Connected && status != STATUS_CANCELLED;
+            self.events.stir();
             self.phase = Phase::Dead;
             self.broken = Some(status);
         }
@@ -419,7 +445,7 @@ impl State {
 
     /// Asks the network for what the queues wait for. Whoever is completing an IRP of a lane looks after that lane.
     pub(super) fn rearm(&mut self) {
-        let readable = self.receives.waits() || self.phase == Phase::Connected && self.events.want();
+        let readable = self.receives.waits() || self.phase == Phase::Connected && self.wants_events();
         let writable = self.sends.waits() || self.connect.as_ref().is_some_and(Connect::waits);
         if let Some(endpoint) = &self.endpoint
             && (readable || writable)
@@ -427,94 +453,4 @@ impl State {
             endpoint.arm(Readiness { readable, writable });
         }
     }
-}
-
-/// A function of the driver that has entered a socket and not yet returned.
-pub(super) struct SocketCall {
-    socket: Arc<Socket>,
-    name: &'static str,
-}
-
-impl SocketCall {
-    /// Enters a call; reports one on what is no socket, or no longer.
-    ///
-    /// # Safety
-    /// `socket` is null, or was made by the provider.
-    pub(super) unsafe fn enter(socket: *mut WSK_SOCKET, name: &'static str) -> SocketCall {
-        verifier::require_no_lock(name);
-        // SAFETY: the caller's promise.
-        let call = SocketCall { socket: unsafe { find(socket, name) }, name };
-        let mut state = call.socket.lock();
-        if state.phase == Phase::Closed {
-            let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
-            verifier::violation(&rules::CALL_AFTER_CLOSE, detail);
-        }
-        if call.socket.is_basic() && name != "WskControlSocket" {
-            verifier::violation(&rules::WRONG_TABLE, format_args!("{name} on the basic socket at {socket:p}"));
-        }
-        state.calls.push(name);
-        drop(state);
-        call
-    }
-
-    /// Enters the close, from which on the socket is closed.
-    ///
-    /// # Safety
-    /// As [`enter`](Self::enter).
-    pub(super) unsafe fn enter_close(socket: *mut WSK_SOCKET) -> SocketCall {
-        let name = "WskCloseSocket";
-        verifier::require_no_lock(name);
-        // SAFETY: the caller's promise.
-        let call = SocketCall { socket: unsafe { find(socket, name) }, name };
-        let mut state = call.socket.lock();
-        if state.phase == Phase::Closed {
-            let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
-            verifier::violation(&rules::CLOSE_TWICE, detail);
-        }
-        if let Some(other) = state.calls.first() {
-            let detail = format_args!("the socket at {socket:p} is closed before a {other} on it has returned");
-            verifier::violation(&rules::CLOSE_DURING_CALL, detail);
-        }
-        state.events.close(socket as usize);
-        state.phase = Phase::Closed;
-        state.broken = Some(STATUS_CANCELLED);
-        state.calls.push(name);
-        drop(state);
-        call
-    }
-}
-
-impl Drop for SocketCall {
-    fn drop(&mut self) {
-        let mut state = self.socket.lock();
-        if let Some(index) = state.calls.iter().rposition(|name| *name == self.name) {
-            state.calls.swap_remove(index);
-        }
-    }
-}
-
-impl Deref for SocketCall {
-    type Target = Arc<Socket>;
-
-    fn deref(&self) -> &Arc<Socket> {
-        &self.socket
-    }
-}
-
-/// The socket of a handle.
-///
-/// # Safety
-/// As [`SocketCall::enter`].
-unsafe fn find(socket: *mut WSK_SOCKET, call: &'static str) -> Arc<Socket> {
-    let handle = socket.cast::<Handle>();
-    // SAFETY: a handle is kept for a while after its close; a wild pointer faults here as it would in the kernel.
-    if handle.is_null() || !handle.is_aligned() || unsafe { (*handle).magic } != MAGIC {
-        verifier::violation(&rules::SOCKET_BAD, format_args!("{call} on {socket:p}"));
-    }
-    // SAFETY: as above.
-    let found = lock(unsafe { &(*handle).socket }).clone();
-    found.unwrap_or_else(|| {
-        let rule = if call == "WskCloseSocket" { &rules::CLOSE_TWICE } else { &rules::CALL_AFTER_CLOSE };
-        verifier::violation(rule, format_args!("{call} on the socket at {socket:p}, which is closed"))
-    })
 }

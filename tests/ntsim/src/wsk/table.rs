@@ -5,10 +5,11 @@
 
 use super::address;
 use super::buffer::Data;
+use super::call::SocketCall;
 use super::control::Control;
 use super::loan::{Room, Use};
 use super::request::{Irp, Outcome};
-use super::socket::{Phase, SocketCall, State};
+use super::socket::{Phase, State};
 use super::transfer::Work;
 use super::{BUILD_CONNECT_EX, BUILD_SEND_EX, Config, rules};
 use crate::fault::{self, Operation};
@@ -17,10 +18,10 @@ use std::ffi::c_void;
 use std::net::SocketAddr;
 use wsk_sys::{
     CMSGHDR, DISPATCH_LEVEL, IRP, NTSTATUS, PFN_WSK_CONNECT_EX, PFN_WSK_RECEIVE_EX, PFN_WSK_SEND_EX, SOCKADDR,
-    STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, STATUS_SUCCESS, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE,
-    WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH,
-    WSK_SOCKET,
+    STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_EVENT_PENDING, STATUS_INVALID_DEVICE_STATE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, WSK_BUF, WSK_CONTROL_SOCKET_TYPE,
+    WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL,
+    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
 };
 
 /// Most data that WskConnectEx takes.
@@ -190,8 +191,10 @@ unsafe extern "system" fn control_socket(
     }
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type: the buffers live until the IRP is completed.
-        let result = unsafe { control.run(call) };
-        call.finish(irp, result)
+        match unsafe { control.run(call) } {
+            Err(STATUS_EVENT_PENDING) => call.finish_after_callback(irp),
+            result => call.finish(irp, result),
+        }
     };
     // SAFETY: the contract of the function type.
     unsafe { with_irp(Operation::ControlSocket, socket, irp, serve) }
@@ -219,7 +222,11 @@ unsafe extern "system" fn connect(
         // SAFETY: the contract of the function type.
         let result = unsafe { address::read_remote(remote, call.family()) };
         match if flags == 0 { result } else { Err(STATUS_INVALID_PARAMETER) } {
-            Ok(remote) => call.connect(irp, &remote, None, false),
+            Ok(address) => {
+                // SAFETY: the contract of the function type.
+                unsafe { Room::take(&irp, remote) };
+                call.connect(irp, &address, None, false)
+            }
             Err(status) => call.finish(irp, Err(status)),
         }
     };
@@ -236,7 +243,7 @@ unsafe extern "system" fn connect_ex(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|remote| {
+        let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|address| {
             // SAFETY: as above.
             let data = unsafe { optional_data(buffer, &irp, "WskConnectEx")? };
             if flags != 0 {
@@ -245,10 +252,14 @@ unsafe extern "system" fn connect_ex(
             if data.as_ref().is_some_and(|data| data.len() > MAX_CONNECT_DATA) {
                 return Err(STATUS_BUFFER_OVERFLOW);
             }
-            Ok((remote, data))
+            Ok((address, data))
         });
         match arguments {
-            Ok((remote, data)) => call.connect(irp, &remote, data, false),
+            Ok((address, data)) => {
+                // SAFETY: the contract of the function type.
+                unsafe { Room::take(&irp, remote) };
+                call.connect(irp, &address, data, false)
+            }
             Err(status) => call.finish(irp, Err(status)),
         }
     };
@@ -278,9 +289,8 @@ unsafe fn get_address(
     let serve = |call: &SocketCall, irp: Irp| {
         let result = if to.is_null() { Err(STATUS_INVALID_PARAMETER) } else { which(&call.lock()) };
         if let Ok(address) = result {
-            let room = Room::take(to, address);
             // SAFETY: the driver gives room for an address of the socket's family.
-            irp.before_completion(move || unsafe { room.give_back() });
+            unsafe { Room::take(&irp, to) }.fill(address);
         }
         call.finish(irp, result.map(|_| 0))
     };
@@ -355,7 +365,10 @@ unsafe extern "system" fn release(socket: *mut WSK_SOCKET, indication: *mut WSK_
     let _call = require_irql("WskRelease", DISPATCH_LEVEL);
     // SAFETY: the contract of the function type.
     let call = unsafe { SocketCall::enter(socket, "WskRelease") };
-    call.lock().events.release(indication);
+    if indication.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    call.release(indication);
     STATUS_SUCCESS
 }
 

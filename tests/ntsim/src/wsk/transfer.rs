@@ -258,8 +258,8 @@ impl State {
                     other => other,
                 }
             }
-            Work::Receive { data, all } if self.events.has_left() => {
-                let left = self.events.take_left(data.len() - *done);
+            Work::Receive { data, all } if self.arrivals.has_left() => {
+                let left = self.arrivals.take_left(data.len() - *done);
                 // SAFETY: the request is claimed and not completed.
                 unsafe { data.copy_in(*done, &left) };
                 *done += left.len();
@@ -271,12 +271,13 @@ impl State {
                 }
             }
             Work::Receive { data, all } => receive(&**endpoint, data, *all, first, done, &mut self.received_end),
-            Work::Await if self.events.has_left() => Poll::Ready(Ok(())),
+            Work::Await if self.arrivals.has_left() => Poll::Ready(Ok(())),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
             Work::Drain => drain(&**endpoint, &mut self.received_end),
         };
         if result.is_ready() && transfer.work.direction() == Direction::Receive {
-            self.events.resume();
+            self.arrivals.resume();
+            self.events.stir();
         }
         match result {
             Poll::Pending => Poll::Pending,

@@ -22,6 +22,7 @@ mod tasks;
 mod time;
 mod unload;
 mod wsk;
+mod wsk_events;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use ntsim::explore::Explore;
@@ -109,6 +110,7 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         tasks::MUTANTS,
         explored::MUTANTS,
         wsk::MUTANTS,
+        wsk_events::MUTANTS,
     ]
     .into_iter()
     .flatten()
