@@ -87,6 +87,11 @@ fn block_of(irp: *mut IRP) -> *mut Allocated {
     irp.wrapping_byte_sub(offset_of!(Allocated, irp)).cast()
 }
 
+/// Whether a live IRP is at an address.
+pub(crate) fn is_live(irp: *mut IRP) -> bool {
+    pool::is_live(block_of(irp) as usize, Kind::Irp) || irp_memory::record(irp).is_some()
+}
+
 /// The record of an IRP. Stops the run if the address is not that of a live IRP.
 ///
 /// # Safety

@@ -15,9 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use wsk_sys::{
     NPI_WSK_INTERFACE_ID, NTSTATUS, STATUS_EVENT_PENDING, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    STATUS_PENDING, WSK_CLIENT_CONNECTION_DISPATCH, WSK_EVENT_CALLBACK_CONTROL, WSK_EVENT_DISABLE,
-    WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_SEND_BACKLOG,
+    STATUS_PENDING, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_EVENT_ACCEPT,
+    WSK_EVENT_CALLBACK_CONTROL, WSK_EVENT_DISABLE, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_SEND_BACKLOG,
 };
+
+/// Events of connection sockets. A listening socket passes those that are on to the sockets of its WskAcceptEvent.
+pub(super) const OF_CONNECTIONS: u32 = WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG;
 
 /// Reads what turns events on or off, for a socket or for all.
 ///
@@ -56,6 +59,22 @@ impl Callbacks {
         self.context as *mut c_void
     }
 
+    /// Those of a socket that was accepted in a callback of this one.
+    pub(super) fn of_accepted(
+        &self,
+        context: *mut c_void,
+        table: *const WSK_CLIENT_CONNECTION_DISPATCH,
+    ) -> Option<Callbacks> {
+        let driver = self.driver;
+        (!table.is_null()).then_some(Callbacks { context: context as usize, table: table as usize, driver })
+    }
+
+    /// The table of a listening socket.
+    pub(super) fn of_listener(&self) -> &WSK_CLIENT_LISTEN_DISPATCH {
+        // SAFETY: the contract of WskSocket: the table lives until the socket's close is completed.
+        unsafe { &*(self.table as *const WSK_CLIENT_LISTEN_DISPATCH) }
+    }
+
     /// The table of a connection socket.
     pub(super) fn of_connection(&self) -> &WSK_CLIENT_CONNECTION_DISPATCH {
         // SAFETY: the contract of WskSocket: the table lives until the socket's close is completed.
@@ -68,6 +87,7 @@ impl Callbacks {
         let on = |event, has| if has { event } else { 0 };
         match category {
             Category::Basic => 0,
+            Category::Listening => on(WSK_EVENT_ACCEPT, self.of_listener().WskAcceptEvent.is_some()) | OF_CONNECTIONS,
             Category::Connection => {
                 let table = self.of_connection();
                 on(WSK_EVENT_RECEIVE, table.WskReceiveEvent.is_some())
@@ -106,13 +126,16 @@ pub(super) struct Events {
 impl Events {
     /// Serves SO_WSK_EVENT_CALLBACK; `served` are the events for which there are callbacks. Errors: STATUS_INVALID_PARAMETER,
     /// STATUS_EVENT_PENDING if the event is off now, and its callback runs.
-    pub(super) fn control(&mut self, mask: u32, served: u32) -> Result<(), NTSTATUS> {
+    pub(super) fn control(&mut self, category: Category, mask: u32, served: u32) -> Result<(), NTSTATUS> {
         let events = mask & !WSK_EVENT_DISABLE;
         if events == 0 || events & !served != 0 {
             return Err(STATUS_INVALID_PARAMETER);
         }
         if mask & WSK_EVENT_DISABLE == 0 {
             self.enabled |= events;
+            if category == Category::Listening {
+                self.fixed |= events & OF_CONNECTIONS;
+            }
             self.stirred = true;
             return Ok(());
         }
@@ -125,8 +148,18 @@ impl Events {
 
     /// Turns events on that stay on.
     pub(super) fn turn_on_for_good(&mut self, events: u32) {
-        self.enabled |= events;
+        self.turn_on(events);
         self.fixed |= events;
+    }
+
+    /// Those that are on.
+    pub(super) fn enabled(&self) -> u32 {
+        self.enabled
+    }
+
+    /// Turns events on.
+    pub(super) fn turn_on(&mut self, events: u32) {
+        self.enabled |= events;
         self.stirred |= events != 0;
     }
 
@@ -215,6 +248,9 @@ impl Socket {
     /// Calls the client's callbacks for what is there. On the socket's processor, at DISPATCH_LEVEL.
     pub(super) fn tell(self: &Arc<Self>) {
         let Some(callbacks) = self.callbacks() else { return };
-        self.indicate(&callbacks);
+        match self.category() {
+            Category::Listening => self.offer(&callbacks),
+            _ => self.indicate(&callbacks),
+        }
     }
 }

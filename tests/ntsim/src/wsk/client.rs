@@ -6,7 +6,7 @@ use super::event::Event;
 use super::loan::Room;
 use super::names::AddressList;
 use super::request::{Irp, Outcome, Owner};
-use super::socket::Socket;
+use super::socket::{Category, Socket};
 use super::{BUILD_CONNECT_EX, Provider, lock, names, provider, rules};
 use crate::cpu;
 use crate::fault::{self, Operation};
@@ -420,7 +420,9 @@ unsafe extern "system" fn socket(
 ) -> NTSTATUS {
     let serve = |client: &Arc<Client>, irp| {
         let family = match flags {
-            WSK_FLAG_CONNECTION_SOCKET => Family::from_number(family).ok_or(STATUS_INVALID_PARAMETER),
+            WSK_FLAG_CONNECTION_SOCKET | WSK_FLAG_LISTEN_SOCKET => {
+                Family::from_number(family).ok_or(STATUS_INVALID_PARAMETER)
+            }
             WSK_FLAG_STREAM_SOCKET if client.provider.config.os_build < BUILD_CONNECT_EX => {
                 Err(STATUS_INVALID_PARAMETER)
             }
@@ -429,12 +431,13 @@ unsafe extern "system" fn socket(
                 return client.finish(irp, Ok(Socket::open_basic(client).pointer()));
             }
             WSK_FLAG_BASIC_SOCKET => Err(STATUS_INVALID_PARAMETER),
-            WSK_FLAG_LISTEN_SOCKET | WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => Err(STATUS_NOT_SUPPORTED),
+            WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => Err(STATUS_NOT_SUPPORTED),
             _ => Err(STATUS_INVALID_PARAMETER),
         };
         let family = family.and_then(|family| tcp(socket_type, protocol).map(|()| family));
+        let category = if flags == WSK_FLAG_LISTEN_SOCKET { Category::Listening } else { Category::Connection };
         let callbacks = Callbacks::new(context, dispatch);
-        let socket = family.and_then(|family| Socket::open(client, family, callbacks));
+        let socket = family.and_then(|family| Socket::open(client, family, category, callbacks));
         client.finish(irp, socket.map(|socket| socket.pointer()))
     };
     // SAFETY: the contract of the function type.
@@ -479,7 +482,11 @@ unsafe extern "system" fn socket_connect(
         let family = Family::of(&local);
         // SAFETY: as above.
         let remote = unsafe { address::read_remote(remote, family)? };
-        Ok((Socket::open(&call.client, family, Callbacks::new(context, dispatch))?, local, remote))
+        Ok((
+            Socket::open(&call.client, family, Category::Connection, Callbacks::new(context, dispatch))?,
+            local,
+            remote,
+        ))
     };
     match open() {
         Ok((socket, from, to)) => {

@@ -27,7 +27,7 @@ pub(super) struct Control {
 }
 
 /// What the provider knows by a level and a code.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     /// Handed to the network.
     Network(SocketOption),
@@ -92,7 +92,7 @@ impl Control {
         // SAFETY: the caller's promise.
         unsafe {
             match self.kind {
-                WskSetOption => self.set(&mut state, call.config()).map(|()| 0),
+                WskSetOption => self.set(&mut state, call.category(), call.config()).map(|()| 0),
                 WskGetOption => self.get(&state, call.config()),
                 WskIoctl => self.ioctl(&state, call.config()),
                 _ => Err(STATUS_INVALID_PARAMETER),
@@ -110,19 +110,24 @@ impl Control {
         // SAFETY: the caller's promise.
         let mask = unsafe { callbacks::read_control(self.input_size, self.input)? };
         let mut state = call.lock();
-        state.connected()?;
-        let result = state.events.control(mask, call.served_events());
+        match call.category() {
+            Category::Listening => state.listening()?,
+            _ => state.connected()?,
+        }
+        let result = state.events.control(call.category(), mask, call.served_events());
         state.rearm();
         drop(state);
         call.tell_soon();
         result
     }
 
-    unsafe fn set(&self, state: &mut State, config: &Config) -> Result<(), NTSTATUS> {
+    unsafe fn set(&self, state: &mut State, category: Category, config: &Config) -> Result<(), NTSTATUS> {
         let option = self.option(config)?;
         // SAFETY: the caller's promise.
         let value: u32 = unsafe { self.read()? };
-        if !option.settable(state.phase) {
+        // A listening socket takes it over when it is bound.
+        let late = option == Known::FastOpen && category == Category::Listening && state.phase != Phase::Open;
+        if late || !option.settable(state.phase) {
             return Err(STATUS_INVALID_DEVICE_STATE);
         }
         match option {

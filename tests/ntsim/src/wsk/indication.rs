@@ -36,7 +36,7 @@ pub(super) struct Arrivals {
     /// The connection has ended by the network's doing.
     pub(super) reset: bool,
     /// The client was told of the connection's end.
-    end_told: bool,
+    pub(super) end_told: bool,
     /// What the client did not take.
     left: VecDeque<u8>,
     /// The indication that its callback looks at.

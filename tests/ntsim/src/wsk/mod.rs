@@ -9,6 +9,7 @@
 //! | `client` | one registration: captures, the client-level table, what WskDeregister waits for |
 //! | `names` | name resolution |
 //! | `table` | the tables of a connection socket: C functions that check their arguments and call the next three |
+//! | `listen`, `accept` | the table of a listening socket; what comes to it |
 //! | `control` | options and ioctls |
 //! | `connect`, `transfer` | connecting; sending, receiving and disconnecting |
 //! | `socket`, `call` | a socket's state and its close; the calls in progress |
@@ -32,6 +33,7 @@
 //! An IRP that a call has accepted is completed exactly once, whatever the call returns. Errors that a call can see by
 //! itself are completed inside it.
 
+mod accept;
 mod address;
 mod buffer;
 mod call;
@@ -44,6 +46,7 @@ mod faults;
 mod host_names;
 mod host_sockets;
 mod indication;
+mod listen;
 mod loan;
 mod memory_sockets;
 mod names;

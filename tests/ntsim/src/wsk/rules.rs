@@ -34,6 +34,7 @@ rules! {
     CLOSE_DURING_CALL = "WskCloseDuringCall", "WskCloseSocket is not called while a call on the socket has not returned";
     WRONG_TABLE = "WskWrongTable", "a socket is used through the table of its own category";
     UNBOUND = warning "WskUnboundConnect", "a socket is bound before it is connected";
+    PARALLEL_ACCEPTS = warning "WskParallelAccepts", "a WskAccept is completed before the next, since some systems serve one at a time";
     NULL_ARGUMENT = warning "WskNullArgument", "IRPs and clients are not null";
     SLOT_BEYOND_TABLE = "WskSlotBeyondTable", "no function is read from beyond the end of the table that the running system supplies";
 

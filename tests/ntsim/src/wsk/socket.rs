@@ -1,4 +1,4 @@
-//! A connection socket: the handle that the driver holds, the state behind it, the calls in progress, and the close.
+//! A socket: the handle that the driver holds, the state behind it, the calls in progress, and the close.
 //!
 //! ```text
 //!            bind           connect           handshake, data taken
@@ -8,11 +8,13 @@
 //!     |                |                 |  Dead <--------------'
 //!     '----------------'-----------------'---'------> Closed        (WskCloseSocket, from everywhere)
 //! ```
+//! A listening socket listens from its bind on, and is never connected.
 //! A dead socket answers STATUS_FILE_FORCED_CLOSED to everything but its close.
 //!
 //! Every IRP that a call accepts counts as outstanding until its completion routine has returned. The close IRP does not
 //! count: it is completed by whoever brings the count to zero, so it is always the last.
 
+use super::accept::Accepts;
 use super::address::Family;
 use super::callbacks::{Callbacks, Events};
 use super::client::Client;
@@ -20,8 +22,8 @@ use super::connect::Connect;
 use super::indication::Arrivals;
 use super::request::{Irp, Outcome, Owner};
 use super::transfer::{Direction, Lane};
-use super::transport::Endpoint;
-use super::{Config, lock, table};
+use super::transport::{Arrival, Endpoint};
+use super::{Config, listen, lock, table};
 use crate::cpu::{self, Readiness, Source};
 use crate::fault::Operation;
 use crate::sched::{Mutex, MutexGuard};
@@ -69,6 +71,7 @@ pub(super) enum Phase {
 pub(super) enum Category {
     /// What all sockets have, and no network.
     Basic,
+    Listening,
     Connection,
 }
 
@@ -76,15 +79,18 @@ impl Category {
     pub(super) fn name(self) -> &'static str {
         match self {
             Category::Basic => "basic",
+            Category::Listening => "listening",
             Category::Connection => "connection",
         }
     }
 
     /// Whether its table has a function, beside WskCloseSocket.
     pub(super) fn has(self, function: &str) -> bool {
+        let accepts = matches!(function, "WskAccept" | "WskInspectComplete");
         match self {
             Category::Basic => function == "WskControlSocket",
-            Category::Connection => true,
+            Category::Listening => accepts || matches!(function, "WskControlSocket" | "WskBind" | "WskGetLocalAddress"),
+            Category::Connection => !accepts,
         }
     }
 }
@@ -131,6 +137,8 @@ pub(super) struct State {
     pub(super) calls: Vec<&'static str>,
     /// Accepted IRPs whose completion routines have not returned.
     outstanding: usize,
+    /// Of a listening socket.
+    pub(super) accepts: Accepts,
     /// IRPs that are held back.
     pub(super) held: Vec<Irp>,
     pub(super) events: Events,
@@ -139,17 +147,40 @@ pub(super) struct State {
 }
 
 impl Socket {
-    /// Makes a connection socket with its endpoint.
+    /// Makes a connection or listening socket with its endpoint.
     pub(super) fn open(
         client: &Arc<Client>,
         family: Family,
+        category: Category,
         callbacks: Option<Callbacks>,
     ) -> Result<Arc<Socket>, NTSTATUS> {
-        let provider = client.provider();
-        let table = &raw const provider.connection_table;
-        let socket = Socket::new(client, family, table.cast(), Category::Connection);
-        let source: Arc<dyn Source> = Arc::clone(&socket) as Arc<dyn Source>;
-        match provider.transport.open(family, socket.processor, source) {
+        let transport = &client.provider().transport;
+        let socket = Socket::with_endpoint(client, family, category, |processor, source| {
+            transport.open(family, processor, source)
+        })?;
+        callbacks.into_iter().for_each(|callbacks| socket.set_callbacks(callbacks, 0));
+        Ok(socket)
+    }
+
+    /// Makes the socket of a connection that has come to a listening socket.
+    pub(super) fn of_arrival(self: &Arc<Self>, arrival: Arrival) -> Result<Arc<Socket>, NTSTATUS> {
+        let socket = Socket::with_endpoint(&self.client, self.family, Category::Connection, arrival.attach)?;
+        socket.lock().phase = Phase::Connected;
+        Ok(socket)
+    }
+
+    fn with_endpoint(
+        client: &Arc<Client>,
+        family: Family,
+        category: Category,
+        make: impl FnOnce(u32, Arc<dyn Source>) -> Result<Box<dyn Endpoint>, NTSTATUS>,
+    ) -> Result<Arc<Socket>, NTSTATUS> {
+        let table = match category {
+            Category::Listening => listen::listen_table(),
+            _ => (&raw const client.provider().connection_table).cast(),
+        };
+        let socket = Socket::new(client, family, table, category);
+        match make(socket.processor, Arc::clone(&socket) as Arc<dyn Source>) {
             Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
             Err(status) => {
                 // SAFETY: made by `new`, and nobody has seen it.
@@ -157,7 +188,6 @@ impl Socket {
                 return Err(status);
             }
         }
-        callbacks.into_iter().for_each(|callbacks| socket.set_callbacks(callbacks));
         socket.publish();
         Ok(socket)
     }
@@ -199,6 +229,7 @@ impl Socket {
                 exclusive: false,
                 calls: Vec::new(),
                 outstanding: 0,
+                accepts: Accepts::default(),
                 held: Vec::new(),
                 events: Events::default(),
                 arrivals: Arrivals::default(),
@@ -219,11 +250,17 @@ impl Socket {
         self.callbacks.get().copied()
     }
 
-    /// Gives it the client's callbacks; those that are on for all of the client's sockets are on from now on.
-    pub(super) fn set_callbacks(&self, callbacks: Callbacks) {
-        callbacks.hold(self.pointer());
-        self.lock().events.turn_on_for_good(self.client.static_events() & callbacks.served(self.category));
-        assert!(self.callbacks.set(callbacks).is_ok(), "a socket gets its callbacks once");
+    /// Gives it the client's callbacks, of which some are on from now on, like those of all of the client's sockets. Not if it
+    /// is closed already.
+    pub(super) fn set_callbacks(&self, callbacks: Callbacks, on: u32) {
+        let always = self.client.static_events();
+        let mut state = self.lock();
+        if state.phase != Phase::Closed {
+            callbacks.hold(self.pointer());
+            state.events.turn_on(on & callbacks.served(self.category));
+            state.events.turn_on_for_good(always & callbacks.served(self.category));
+            assert!(self.callbacks.set(callbacks).is_ok(), "a socket gets its callbacks once");
+        }
     }
 
     pub(super) fn category(&self) -> Category {
@@ -307,6 +344,7 @@ impl Socket {
     /// Serves everything that is queued: as far as the network allows, and to the end on a dead or closed socket.
     pub(super) fn advance_all(self: &Arc<Self>) {
         self.advance_connect();
+        self.advance_accepts();
         self.advance(Direction::Send);
         if self.advance(Direction::Receive) {
             self.advance(Direction::Send);
@@ -411,7 +449,8 @@ impl Owner for Socket {
             drop(state);
             return self.end_request(irp, Outcome::cancelled(0));
         }
-        let (irp, transferred) = state.remove_transfer(irp);
+        let accept = state.accepts.take(irp);
+        let (irp, transferred) = accept.map_or_else(|| state.remove_transfer(irp), |irp| (irp, 0));
         drop(state);
         // The next in the queue may have waited for this one alone. Not from here: the canceller expects no more than the
         // completion of what it cancels.
@@ -445,7 +484,12 @@ impl State {
 
     /// Asks the network for what the queues wait for. Whoever is completing an IRP of a lane looks after that lane.
     pub(super) fn rearm(&mut self) {
-        let readable = self.receives.waits() || self.phase == Phase::Connected && self.wants_events();
+        let readable = match self.phase {
+            // A listening socket; no other has anything to wait for here.
+            Phase::Bound => self.accepts.waits() || self.wants_arrivals(),
+            Phase::Connected => self.receives.waits() || self.wants_events(),
+            _ => false,
+        };
         let writable = self.sends.waits() || self.connect.as_ref().is_some_and(Connect::waits);
         if let Some(endpoint) = &self.endpoint
             && (readable || writable)

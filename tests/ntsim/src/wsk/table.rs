@@ -9,10 +9,11 @@ use super::call::SocketCall;
 use super::control::Control;
 use super::loan::{Room, Use};
 use super::request::{Irp, Outcome};
-use super::socket::{Phase, State};
+use super::socket::{Category, Phase, State};
 use super::transfer::Work;
 use super::{BUILD_CONNECT_EX, BUILD_SEND_EX, Config, rules};
 use crate::fault::{self, Operation};
+use crate::irp;
 use crate::verifier::{self, require_irql};
 use std::ffi::c_void;
 use std::net::SocketAddr;
@@ -27,8 +28,8 @@ use wsk_sys::{
 /// Most data that WskConnectEx takes.
 const MAX_CONNECT_DATA: usize = 65_535;
 
-/// The slots of a connection socket's table, for reports.
-const SLOTS: [&str; 13] = [
+/// The slots of a connection socket's table, which is the longest; for reports.
+pub(super) const SLOTS: [&str; 13] = [
     "WskControlSocket",
     "WskCloseSocket",
     "WskBind",
@@ -45,7 +46,7 @@ const SLOTS: [&str; 13] = [
 ];
 
 /// A function that never returns, whatever it is called with.
-type Trap = unsafe extern "system" fn() -> !;
+pub(super) type Trap = unsafe extern "system" fn() -> !;
 
 /// The table that a system of the configured build supplies. Where it would end, traps stand in the slots.
 pub(super) fn connection_table(config: &Config) -> WSK_PROVIDER_CONNECTION_DISPATCH {
@@ -103,8 +104,8 @@ struct BasicTable {
     others: [Trap; SLOTS.len() - 2],
 }
 
-unsafe extern "system" fn of_another_category<const SLOT: usize>() -> ! {
-    let detail = format_args!("what would be {} of a connection socket, through the table of a basic one", SLOTS[SLOT]);
+pub(super) unsafe extern "system" fn of_another_category<const SLOT: usize>() -> ! {
+    let detail = format_args!("{} of a connection socket, through the shorter table of another category", SLOTS[SLOT]);
     verifier::violation(&rules::WRONG_TABLE, detail)
 }
 
@@ -122,7 +123,7 @@ unsafe extern "system" fn closed<const SLOT: usize>() -> ! {
 ///
 /// # Safety
 /// `socket` is null or was made by the provider; `irp` is null or valid.
-unsafe fn with_irp(
+pub(super) unsafe fn with_irp(
     operation: Operation,
     socket: *mut WSK_SOCKET,
     irp: *mut IRP,
@@ -143,7 +144,7 @@ unsafe fn with_irp(
     call.intercept(irp, operation).unwrap_or_else(|| serve(&call, irp))
 }
 
-unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
+pub(super) unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
     let _call = require_irql("WskCloseSocket", DISPATCH_LEVEL);
     if irp.is_null() {
         verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
@@ -157,7 +158,7 @@ unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -
     }
 }
 
-unsafe extern "system" fn control_socket(
+pub(super) unsafe extern "system" fn control_socket(
     socket: *mut WSK_SOCKET,
     kind: WSK_CONTROL_SOCKET_TYPE,
     code: u32,
@@ -200,7 +201,12 @@ unsafe extern "system" fn control_socket(
     unsafe { with_irp(Operation::ControlSocket, socket, irp, serve) }
 }
 
-unsafe extern "system" fn bind(socket: *mut WSK_SOCKET, local: *mut SOCKADDR, flags: u32, irp: *mut IRP) -> NTSTATUS {
+pub(super) unsafe extern "system" fn bind(
+    socket: *mut WSK_SOCKET,
+    local: *mut SOCKADDR,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
         let result = unsafe { address::read_local(local, call.family()) };
@@ -218,6 +224,11 @@ unsafe extern "system" fn connect(
     flags: u32,
     irp: *mut IRP,
 ) -> NTSTATUS {
+    if remote.is_null() && !irp.is_null() && !irp::is_live(irp) {
+        let detail =
+            "WskConnect without an address, and with what is no IRP: WskAccept has this place in another table";
+        verifier::violation(&rules::WRONG_TABLE, detail);
+    }
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
         let result = unsafe { address::read_remote(remote, call.family()) };
@@ -267,7 +278,11 @@ unsafe extern "system" fn connect_ex(
     unsafe { with_irp(Operation::ConnectEx, socket, irp, serve) }
 }
 
-unsafe extern "system" fn get_local_address(socket: *mut WSK_SOCKET, to: *mut SOCKADDR, irp: *mut IRP) -> NTSTATUS {
+pub(super) unsafe extern "system" fn get_local_address(
+    socket: *mut WSK_SOCKET,
+    to: *mut SOCKADDR,
+    irp: *mut IRP,
+) -> NTSTATUS {
     // SAFETY: the contract of the function type.
     unsafe { get_address(Operation::GetLocalAddress, socket, to, irp, State::local_address) }
 }
@@ -411,15 +426,21 @@ unsafe fn optional_data(buffer: *const WSK_BUF, irp: &Irp, call: &'static str) -
 }
 
 impl super::socket::Socket {
-    /// WskBind.
+    /// WskBind, which makes a listening socket listen.
     pub(super) fn bind(&self, local: &SocketAddr) -> Result<(), NTSTATUS> {
         let mut state = self.lock();
         state.alive()?;
         match &state.endpoint {
-            Some(endpoint) if state.phase == Phase::Open => endpoint.bind(local)?,
+            Some(endpoint) if state.phase == Phase::Open => {
+                endpoint.bind(local)?;
+                if self.category() == Category::Listening {
+                    endpoint.listen(state.fast_open)?;
+                }
+            }
             _ => return Err(STATUS_ADDRESS_ALREADY_ASSOCIATED),
         }
         state.phase = Phase::Bound;
+        state.rearm();
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test binary uses its part")]
 
 pub(crate) mod events;
+pub(crate) mod listening;
 mod memory;
 mod net;
 
