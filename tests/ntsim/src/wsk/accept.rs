@@ -88,6 +88,12 @@ impl Socket {
         local: Option<Arc<Room>>,
         remote: Option<Arc<Room>>,
     ) -> NTSTATUS {
+        if let Some(callbacks) = callbacks {
+            // The accepted socket holds them from then on.
+            let listener = self.pointer();
+            callbacks.hold(listener);
+            irp.before_completion(move || callbacks.let_go(listener));
+        }
         let accept = Accept { irp, callbacks, local, remote, cancelled: false };
         let mut state = self.lock();
         if let Err(status) = state.listening() {

@@ -23,6 +23,7 @@ mod time;
 mod unload;
 mod wsk;
 mod wsk_events;
+mod wsk_listen;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use ntsim::explore::Explore;
@@ -111,6 +112,7 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         explored::MUTANTS,
         wsk::MUTANTS,
         wsk_events::MUTANTS,
+        wsk_listen::MUTANTS,
     ]
     .into_iter()
     .flatten()

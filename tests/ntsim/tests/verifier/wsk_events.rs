@@ -31,7 +31,7 @@ impl Peer for Greeter {
 }
 
 /// A network of its own, with the server.
-fn greeted(builder: Builder) -> Builder {
+pub(crate) fn greeted(builder: Builder) -> Builder {
     let network = Network::new();
     // It listens for as long as there is the network.
     forget(network.listen(server(), ListenOptions::default(), || Box::new(Greeter)).unwrap());
@@ -39,7 +39,7 @@ fn greeted(builder: Builder) -> Builder {
 }
 
 /// The same, where what is only warned of stops a driver.
-fn strict(builder: Builder) -> Builder {
+pub(crate) fn strict(builder: Builder) -> Builder {
     greeted(builder).checks(Checks { warnings_stop: true, ..Checks::default() })
 }
 
@@ -308,7 +308,7 @@ unsafe extern "system" fn raises(
 }
 
 /// Closes a socket with an IRP that is freed when it is completed.
-fn close_and_forget(socket: Sock) {
+pub(crate) fn close_and_forget(socket: Sock) {
     unsafe extern "system" fn free(_: *mut DEVICE_OBJECT, irp: *mut IRP, _: *mut c_void) -> NTSTATUS {
         // SAFETY: completed, and nobody else has it.
         unsafe { IoFreeIrp(irp) };
