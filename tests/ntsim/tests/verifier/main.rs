@@ -30,6 +30,7 @@ use ntsim::{Builder, EXIT_CODE, Kernel, RULES, Rule};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
+use wsk_support::Net;
 
 /// Longest run of one driver.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,16 +60,20 @@ struct Mutant {
     call: Option<&'static str>,
     /// How it can run.
     modes: &'static [Mode],
-    /// What is particular to its kernel.
+    /// What is particular to its kernel, which is over the host's network live, and over one in memory in explore mode.
     builder: fn(Builder) -> Builder,
-    run: fn(&Kernel),
+    run: fn(&Kernel, &Net),
 }
 
 /// Defines the mutants of a file.
 macro_rules! mutants {
-    ($($name:ident($kernel:ident) $(breaks $rule:literal)? $(in $mode:ident)? $(with($builder:expr))? $body:block)*) => {
-        $(fn $name($kernel: &ntsim::Kernel) {
-            let _ = $kernel;
+    ($(
+        $name:ident($kernel:ident $(, $net:ident)?) $(breaks $rule:literal)? $(in $mode:ident)? $(with($builder:expr))?
+        $body:block
+    )*) => {
+        $(fn $name($kernel: &ntsim::Kernel, network: &crate::wsk_support::Net) {
+            let _ = ($kernel, network);
+            $(let $net = network;)?
             // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
             #[allow(unused_unsafe, reason = "some go wrong through safe methods of the tests alone")]
             unsafe {
@@ -146,18 +151,17 @@ fn run_child(child: &str) {
         support::Event::new(0, false).set();
         return;
     }
-    let run = || run(mutant);
     if mode == "Live" {
-        run();
+        run(mutant, &Net::host());
     } else {
-        Explore::new(name).schedules(SCHEDULES).step_limit(STEPS).run(run);
+        Explore::new(name).schedules(SCHEDULES).step_limit(STEPS).run(|| run(mutant, &Net::memory()));
     }
 }
 
-fn run(mutant: &Mutant) {
+fn run(mutant: &Mutant, net: &Net) {
     let wsk = Config { deregister_patience: Duration::from_millis(200), ..Config::default() };
-    let kernel = (mutant.builder)(Kernel::builder().processors(2).wsk(wsk)).start();
-    (mutant.run)(&kernel);
+    let kernel = (mutant.builder)(net.builder().wsk(wsk)).start();
+    (mutant.run)(&kernel, net);
     kernel.shutdown();
 }
 
