@@ -9,7 +9,7 @@ mod support;
 #[path = "../wsk_support/mod.rs"]
 mod wsk_support;
 
-mod explored;
+mod endless;
 mod irps;
 mod irql;
 mod levels;
@@ -112,7 +112,7 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         unload::MUTANTS,
         time::MUTANTS,
         tasks::MUTANTS,
-        explored::MUTANTS,
+        endless::MUTANTS,
         wsk::MUTANTS,
     ]
     .into_iter()
