@@ -9,7 +9,9 @@ mod support;
 #[path = "../wsk_support/mod.rs"]
 mod wsk_support;
 
+mod checks;
 mod endless;
+mod futures;
 mod irps;
 mod irql;
 mod levels;
@@ -18,6 +20,7 @@ mod memory;
 mod objects;
 mod requests;
 mod stacks;
+mod table;
 mod tasks;
 mod time;
 mod unload;
@@ -114,6 +117,7 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         tasks::MUTANTS,
         endless::MUTANTS,
         wsk::MUTANTS,
+        futures::MUTANTS,
     ]
     .into_iter()
     .flatten()
@@ -135,6 +139,7 @@ fn main() {
     let mut trials: Vec<_> = all().flat_map(trial).collect();
     trials.push(Trial::test("every_rule_has_a_mutant", every_rule_has_a_mutant));
     trials.push(Trial::test("every_limit_has_a_driver", irql::every_limit_has_a_driver));
+    trials.extend(table::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -147,10 +152,6 @@ fn run_child(child: &str) {
         std::thread::sleep(PATIENCE);
         std::process::exit(3);
     });
-    if mutant.rule == Some("NoKernel") {
-        support::Event::new(0, false).set();
-        return;
-    }
     if mode == "Live" {
         run(mutant, &Net::host());
     } else {
@@ -159,6 +160,10 @@ fn run_child(child: &str) {
 }
 
 fn run(mutant: &Mutant, net: &Net) {
+    if mutant.rule == Some("NoKernel") {
+        support::Event::new(0, false).set();
+        return;
+    }
     let wsk = Config { deregister_patience: Duration::from_millis(200), ..Config::default() };
     let kernel = (mutant.builder)(net.builder().wsk(wsk)).start();
     (mutant.run)(&kernel, net);
@@ -183,7 +188,9 @@ fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
     };
     let row = rules().find(|row| row.id == rule).ok_or_else(|| format!("{rule} is not in the table of rules"))?;
     expect(child.status.code() == Some(EXIT_CODE), "the exit code is not the verifier's")?;
-    expect(report.contains(&format!("*** STOP: 0x{:08X} (0x{:X},", row.bug_check, row.parameter)), "no bug check")?;
+    let stop =
+        format!("*** STOP: 0x{:08X} (0x{:X}, 0x0, 0x0, 0x0) {}\n", row.bug_check, row.parameter, row.bug_check_name());
+    expect(report.contains(&stop), "no bug check")?;
     expect(report.contains(&format!("rule:   {rule}: {}", row.text)), "another rule")?;
     let call = format!("call:   {}", mutant.call.unwrap_or_default());
     expect(report.contains(&call) && report.contains("backtrace:"), "no call or backtrace")

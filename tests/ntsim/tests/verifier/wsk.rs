@@ -1,6 +1,7 @@
 //! Drivers that break the rules of Winsock Kernel, and the kernel's own rules as far as the provider applies them.
 
 use crate::mutants;
+use crate::support::TAG;
 use crate::wsk_support::*;
 use std::ffi::c_void;
 use std::io::Write;
@@ -151,6 +152,12 @@ mutants! {
         let mut buffer = WSK_BUF { Mdl: mdl, Offset: 0, Length: 4 };
         Op::start(|irp| (socket.table().WskSend)(socket.0, &mut buffer, 0, irp));
     }
+    receives_into_paged_pool_that_is_not_locked(kernel, net) breaks "WskBufferNotLocked" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let mut buffer = WSK_BUF { Mdl: paged_mdl(), Offset: 0, Length: 8 };
+        Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
+    }
 
     // The kernel's own rules.
     resolves_at_dispatch_level(kernel) breaks "IrqlCall" {
@@ -276,6 +283,28 @@ mutants! {
         let _receive = socket.receive(&room, 0);
         IoFreeMdl(room.wsk_buf().Mdl);
     }
+    builds_an_mdl_anew_in_flight(kernel, net) breaks "MdlInFlight" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let room = Buf::room(8);
+        let _receive = socket.receive(&room, 0);
+        MmBuildMdlForNonPagedPool(room.wsk_buf().Mdl);
+    }
+    unlocks_an_mdl_in_flight(kernel, net) breaks "MdlInFlight" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let mdl = paged_mdl();
+        MmProbeAndLockPages(mdl, KernelMode, 0);
+        let mut buffer = WSK_BUF { Mdl: mdl, Offset: 0, Length: 8 };
+        let _receive = Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
+        MmUnlockPages(mdl);
+    }
+}
+
+unsafe extern "system" {
+    /// As a driver declares them that has them from elsewhere.
+    fn MmProbeAndLockPages(mdl: *mut MDL, mode: KPROCESSOR_MODE, operation: i32);
+    fn MmUnlockPages(mdl: *mut MDL);
 }
 
 /// A socket of the provider and its peer.
@@ -283,6 +312,12 @@ fn pair(wsk: &Wsk, net: &Net) -> (Sock, Stream) {
     let listener = net.listen(Ipv4Addr::LOCALHOST);
     let socket = wsk.connected(listener.address());
     (socket, listener.accept())
+}
+
+/// An MDL over eight bytes of paged pool, not locked.
+fn paged_mdl() -> *mut MDL {
+    // SAFETY: the MDL is over that block, and no IRP is passed.
+    unsafe { IoAllocateMdl(ExAllocatePoolWithTag(PagedPool, 8, TAG), 8, FALSE, FALSE, null_mut()) }
 }
 
 /// Resolves an address; the list is the caller's.
