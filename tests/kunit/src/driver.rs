@@ -5,6 +5,7 @@
 //! word, and the compiler warns of a suite that is in no list.
 
 use crate::case::Cases;
+use crate::live::Counter;
 use crate::output;
 use crate::request::{DEVICE, IOCTL_LIST, IOCTL_RUN, Request};
 use crate::run;
@@ -51,6 +52,7 @@ impl<S: Suites> Driver for Kunit<S> {
                 let cases = Cases {
                     passive,
                     timers: &system.timers,
+                    counter: Counter::new(passive),
                     system: executors.system(system),
                     request: &request,
                     device: OWN_DEVICE.load(Acquire),

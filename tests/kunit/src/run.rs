@@ -23,12 +23,12 @@
 
 use crate::case::{Cases, Part, Stuck, Verdict};
 use crate::current::{self, Name};
+use crate::live::Live;
 use crate::output::{self, Line};
 use crate::request::Request;
 use crate::start::StartCase;
 use crate::suite::{Case, Environment, Params, Speed, Suite};
 use core::fmt::{self, Write as _};
-use wsk_async::mem;
 
 /// Indentation of suites.
 const SUITE: usize = 0;
@@ -144,7 +144,7 @@ async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> c
     let selected = || suite.cases.iter().filter(|case| cases.request.selects(suite, case));
     begin_block(CASE, suite.name, selected().count());
     cases.settle().await;
-    let before = mem::live();
+    let before = cases.counter.now();
     let begun = match suite.suite_init {
         Some(start) => cases.hook(&"suite_init", Some(start), None).await?,
         None => true,
@@ -243,7 +243,7 @@ impl Cases<'_> {
         &self,
         name: Name,
         start: Option<StartCase>,
-        before: Option<usize>,
+        before: Option<Live>,
     ) -> core::result::Result<bool, Stuck> {
         let part = Part { name, depth: CASE, limit: Speed::Slow.limit(), start, index: 0 };
         let verdict = self.execute(part, before).await?;

@@ -122,8 +122,9 @@ fn a_case_ends_in_its_time_and_is_cleaned_up() {
 }
 
 fn a_leak_fails_its_case() {
-    let report = report_of(Request::new().glob("faulty.leak").glob("faulty.fine"));
+    let report = report_of(Request::new().glob("faulty.leak*").glob("faulty.fine"));
     assert_has(&failed(&report, "faulty", "leak"), &["LEAK: 2 allocations are left"]);
+    assert_has(&failed(&report, "faulty", "leak_of_pool"), &["LEAK: 1 pool blocks, IRPs, MDLs, "]);
     assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
     let suite = run(&mut Ntsim, &Request::new().glob("leaky"), &mut |_| ());
     assert_eq!(suite.case("leaky", "passes").map(|case| case.status), Some(Status::Passed));

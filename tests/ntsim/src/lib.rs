@@ -24,7 +24,7 @@
 //! `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool` memory with `ex` the pool routines, `mdl`,
 //! `slist`; `fault` what goes wrong on demand and `choice` what is left open; `irp`, `irp_memory` and `complete` requests;
 //! `device`, `driver` and `object` objects, load and unload, with `device_pointer` and `registry`; `rundown` its protection;
-//! `rules` and `verifier` the checks; `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `network` the network in memory;
+//! `rules` and `verifier` the checks; `debug`, `rtl`, `stats`, `live` the rest; `wsk` the WSK provider; `network` the network in memory;
 //! `host` what is particular to the host's system.
 #![allow(non_snake_case, non_upper_case_globals)]
 
@@ -45,6 +45,7 @@ pub mod host;
 mod irp;
 mod irp_memory;
 mod kernel;
+mod live;
 mod mdl;
 pub mod network;
 mod object;

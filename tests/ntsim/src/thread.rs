@@ -474,6 +474,14 @@ pub(crate) unsafe extern "system" fn ObReferenceObjectByHandle(
     STATUS_SUCCESS
 }
 
+/// How many threads the drivers have, that run or are referenced, and handles to them.
+pub(crate) fn live_of_drivers() -> usize {
+    let table = system().threads.table.lock();
+    let theirs = |driver: Slot| driver != Slot::HOST;
+    let objects = table.objects.values().filter(|object| theirs(object.get().driver)).count();
+    objects + table.handles.values().filter(|(_, owner)| theirs(*owner)).count()
+}
+
 /// Takes another reference for a driver; `None` if there is no thread at the address, else how many there are.
 pub(crate) fn reference(object: *mut c_void) -> Option<isize> {
     let table = system().threads.table.lock();

@@ -56,6 +56,7 @@ fn faults() -> Result<Completion, Failed> {
         ("operation", Status::Failed),
         ("timeout", Status::TimedOut),
         ("leak", Status::Failed),
+        ("leak_of_pool", Status::Skipped),
         ("dpc", Status::Skipped),
         ("thread", Status::Failed),
         ("fixed", Status::Failed),
