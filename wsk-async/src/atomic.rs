@@ -1,5 +1,6 @@
 //! The one place where the crate takes its atomics and cells from: core's own in every build of the product, loom's or
-//! shuttle's when the models run on the code itself (`--cfg loom`, `--cfg shuttle`, see `tests/models`).
+//! shuttle's when the models run on the code itself (`--cfg loom`, `--cfg shuttle`, see `tests/models`), and core's with a
+//! look at the simulated kernel's scheduler before each access with the feature `explore`.
 //!
 //! - [`AtomicUsize`], [`AtomicPtr`], [`fence`], [`Ordering`]: as in core.
 //! - [`AtomicTagged`]: a pointer whose low bits are flags and counts.
@@ -18,19 +19,19 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-#[cfg(any(loom, shuttle))]
+#[cfg(any(loom, shuttle, feature = "explore"))]
 mod model;
 
-#[cfg(any(loom, shuttle))]
+#[cfg(any(loom, shuttle, feature = "explore"))]
 pub(crate) use model::{AtomicPtr, AtomicTagged, AtomicUsize, Cell, fence, polls, seeded};
 
 pub(crate) use core::sync::atomic::Ordering;
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(loom, shuttle, feature = "explore")))]
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicUsize, fence};
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(loom, shuttle, feature = "explore")))]
 pub(crate) use product::{AtomicTagged, Cell, polls, seeded};
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(loom, shuttle, feature = "explore")))]
 mod product {
     use super::Ordering;
     use core::cell::UnsafeCell;

@@ -32,12 +32,13 @@ use std::{
 const LISTENERS: u32 = 2;
 
 /// Runs the command line. `connect` loads the driver and opens its device; it is called once, and not at all for a help
-/// text, a wrong command line or `--serve`. What it passes to the [`DebugSink`] feeds the progress line.
+/// text, a wrong command line or `--serve`. What it passes to the [`DebugSink`] feeds the progress line; the number is the
+/// seed of the faults that are asked for.
 ///
 /// Call this before the process has a second thread: the private network of the built-in server needs that.
 pub fn main<C>(args: impl IntoIterator<Item = OsString>, connect: C) -> ExitCode
 where
-    C: FnOnce(DebugSink) -> Result<Box<dyn Driver>, Error>,
+    C: FnOnce(DebugSink, Option<u64>) -> Result<Box<dyn Driver>, Error>,
 {
     let done = match Command::parse(args) {
         Err(error) => {
@@ -46,9 +47,9 @@ where
             return ExitCode::from(error.exit_code() as u8);
         }
         Ok(Command::Serve(address)) => serve(address),
-        Ok(Command::Probe { json, probe }) => {
+        Ok(Command::Probe { json, probe, faults }) => {
             let (mut out, mut notes) = (io::stdout().lock(), io::stderr());
-            run(json, probe, connect, &mut out, &mut notes)
+            run(json, probe, |debug_sink| connect(debug_sink, faults), &mut out, &mut notes)
         }
     };
     match done {
@@ -72,7 +73,7 @@ fn run(
     if let Some(embedded) = &embedded {
         probe.targets = embedded.targets();
     }
-    let rows = probe_with_progress(&probe, connect)?;
+    let rows = probe_with_progress(&probe, connect, notes)?;
     let written = if json { report::write_json(&rows, out) } else { report::write_table(&rows, out) };
     written.and_then(|()| out.flush()).map_err(|error| Error::io("writing the report", error))?;
     Ok(rows.iter().all(|row| row.verdict != Verdict::Failed))
@@ -81,12 +82,18 @@ fn run(
 fn probe_with_progress(
     probe: &Probe,
     connect: impl FnOnce(DebugSink) -> Result<Box<dyn Driver>, Error>,
+    notes: &mut dyn Write,
 ) -> Result<Vec<Row>, Error> {
     let progress = Progress::start();
     let mut driver = connect(progress.debug_sink())?;
     let result = probe.run(&mut *driver);
     // The driver is unloaded in any case, but the first error is the one to tell.
     let unloaded = driver.unload();
+    drop(progress);
+    for line in unloaded.iter().flatten() {
+        // Nobody to tell if this fails.
+        let _ = writeln!(notes, "{line}");
+    }
     let evidence = result?;
     unloaded?;
     Ok(evidence.iter().map(Row::new).collect())

@@ -12,8 +12,8 @@ pub trait Driver {
     /// Sends a control code and waits. Returns the status and, if that is a success, the output.
     fn ioctl(&mut self, code: u32, input: &[u8], output_capacity: usize) -> Result<(NTSTATUS, Vec<u8>), Error>;
 
-    /// Closes the device and unloads the driver.
-    fn unload(self: Box<Self>) -> Result<(), Error>;
+    /// Closes the device and unloads the driver. Returns lines about the run that the user should see.
+    fn unload(self: Box<Self>) -> Result<Vec<String>, Error>;
 }
 
 /// Why there is no result at all. What goes wrong with one target is in that target's evidence instead.

@@ -3,25 +3,35 @@
 use crate::cli::DebugSink;
 use crate::protocol::USER_PATH;
 use crate::session::{Driver, Error};
-use std::{boxed::Box, vec, vec::Vec};
+use ntsim::{FaultKind, Faults, Kernel};
+use std::{boxed::Box, format, string::String, vec, vec::Vec};
 use wsk_sys::NTSTATUS;
 
 /// Number of simulated processors: sockets on one do not keep the other from its work.
 const PROCESSORS: usize = 2;
+/// A fault of each kind strikes once in so many times, where faults are asked for.
+const FAULTS: u32 = 40;
+/// Memory is short, and a call is held back until the time limit of its attempt, once in so many times.
+const RARE_FAULTS: u32 = 400;
 
 /// A simulated kernel with the driver in it.
 pub struct Simulated {
     file: ntsim::File,
     driver: ntsim::Driver,
-    kernel: ntsim::Kernel,
+    kernel: Kernel,
 }
 
-/// Starts a kernel, loads the driver and opens its device.
-pub fn connect(debug_sink: DebugSink) -> Result<Box<dyn Driver>, Error> {
-    let kernel = ntsim::Kernel::builder().processors(PROCESSORS).debug_sink(move |line: &str| debug_sink(line)).start();
+/// Starts a kernel, loads the driver and opens its device; from then on things go wrong, if a seed of faults is given.
+pub fn connect(debug_sink: DebugSink, faults: Option<u64>) -> Result<Box<dyn Driver>, Error> {
+    let builder = Kernel::builder().processors(PROCESSORS).seed(faults.unwrap_or_default());
+    let kernel = builder.debug_sink(move |line: &str| debug_sink(line)).start();
     let failed = |action| move |status| Error::Status { action, status };
     let driver = kernel.load("tfo-probe", crate::driver_entry).map_err(failed("loading the driver"))?;
     let file = kernel.open(USER_PATH).map_err(failed("opening the driver's device"))?;
+    if faults.is_some() {
+        let rare = [FaultKind::Allocation, FaultKind::Hold];
+        kernel.set_faults(rare.iter().fold(Faults::all(FAULTS), |faults, kind| faults.one_in(*kind, RARE_FAULTS)));
+    }
     Ok(Box::new(Simulated { file, driver, kernel }))
 }
 
@@ -33,11 +43,12 @@ impl Driver for Simulated {
         Ok((status, output))
     }
 
-    fn unload(self: Box<Self>) -> Result<(), Error> {
+    fn unload(self: Box<Self>) -> Result<Vec<String>, Error> {
         drop(self.file);
         // What an unload leaves behind is the verifier's to report; it ends the process.
         self.driver.unload();
+        let strikes = self.kernel.strikes();
         self.kernel.shutdown();
-        Ok(())
+        Ok(strikes.iter().map(|strike| format!("fault: {strike}")).collect())
     }
 }

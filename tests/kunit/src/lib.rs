@@ -4,7 +4,7 @@
 //! and on Windows. See the README beside this crate for a first suite.
 //!
 //! - [`kunit_tests`] makes a [`Suite`] out of a module; [`expect!`], [`ensure!`] and their relatives check; [`Test`] is what a
-//!   case has at hand.
+//!   case has at hand; [`window`] is what explore mode looks at.
 //! - [`driver!`] makes a test driver out of suites; with the feature `host`, [`main!`] makes a test program of one that runs
 //!   it in the simulated kernel.
 //! - `host`, with that feature, is what runs outside of the kernel: environments, the reader of KTAP, JUnit XML.
@@ -33,6 +33,7 @@ mod run;
 mod start;
 mod suite;
 mod test;
+pub mod window;
 
 pub use driver::Suites;
 pub use kunit_macros::kunit_tests;

@@ -265,7 +265,8 @@ impl Processor {
                 Some(engine) if deadline > now => {
                     engine.wait(self.idle_key(), Some(deadline));
                 }
-                Some(engine) => engine.point("interrupt"),
+                // Work that came while it worked: others come first, or it could keep the rest waiting for ever.
+                Some(engine) => engine.pause(),
             }
 
             self.enter_dispatch(DISPATCH_LEVEL);

@@ -8,7 +8,7 @@ use crate::driver::Slot;
 use crate::explore::engine;
 use crate::rules::{self, Rule};
 use crate::sched::Mutex;
-use crate::system::system;
+use crate::system::{running, system};
 use crate::verifier::violation;
 use crate::{dpc, irp_memory, spinlock, timer, wait};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -288,6 +288,19 @@ fn check_guards(address: usize, block: &Block) {
     }
     if !all(after, GUARD_BYTE) {
         violation(&rules::POOL_OVERRUN, format_args!("bytes after the end of {address:#x} were written: {block}"));
+    }
+}
+
+/// Stops the run if the address lies in freed memory.
+pub(crate) fn check_not_freed(address: usize) {
+    let Some(system) = running() else { return };
+    if let Some((start, block)) = around(&system.pool.table.lock(), address)
+        && block.freed.is_some()
+    {
+        violation(
+            &rules::POOL_USE_AFTER_FREE,
+            format_args!("byte {} of {start:#x} is accessed after it was freed: {block}", address - start),
+        );
     }
 }
 

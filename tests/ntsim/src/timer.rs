@@ -20,8 +20,9 @@ pub(crate) const TIMER_TYPE: u8 = 8;
 /// What a processor does later.
 #[derive(Default)]
 pub(crate) struct Table {
-    /// Set timers by due time and address, with the driver that set them.
-    timers: BTreeMap<(u64, usize), Slot>,
+    /// Set timers by due time and order of setting, with their address and the driver that set them.
+    timers: BTreeMap<(u64, u64), (usize, Slot)>,
+    next_timer: u64,
     /// Calls of the kernel itself by due time and order.
     calls: BTreeMap<(u64, u64), Box<dyn FnOnce() + Send>>,
     next_call: u64,
@@ -30,6 +31,20 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Sets a timer, whose object is locked.
+    ///
+    /// # Safety
+    /// The timer is initialized, not set, and stays valid while it is.
+    unsafe fn insert(&mut self, timer: *mut KTIMER, due: u64, driver: Slot) {
+        self.next_timer += 1;
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*timer).DueTime = due;
+            *order_of(timer) = self.next_timer;
+        }
+        self.timers.insert((due, self.next_timer), (timer as usize, driver));
+    }
+
     fn first_due(&self) -> u64 {
         let timer = self.timers.keys().next().map_or(u64::MAX, |&(due, _)| due);
         let call = self.calls.keys().next().map_or(u64::MAX, |&(due, _)| due);
@@ -84,10 +99,10 @@ pub(crate) fn expire(processor: &Processor) {
         call();
     }
     loop {
-        let first = processor.timers.lock().timers.first_key_value().map(|(&key, &driver)| (key, driver));
+        let first = processor.timers.lock().timers.first_key_value().map(|(&key, &timer)| (key, timer));
         match first {
-            Some(((due, address), driver)) if due <= now => {
-                expire_timer(processor, due, address as *mut KTIMER, driver)
+            Some((key, (address, driver))) if key.0 <= now => {
+                expire_timer(processor, key, address as *mut KTIMER, driver)
             }
             _ => return,
         }
@@ -95,9 +110,9 @@ pub(crate) fn expire(processor: &Processor) {
 }
 
 /// Expires one timer, unless somebody took it back meanwhile.
-fn expire_timer(processor: &Processor, due: u64, timer: *mut KTIMER, driver: Slot) {
+fn expire_timer(processor: &Processor, key: (u64, u64), timer: *mut KTIMER, driver: Slot) {
     let mut shard = wait::shard(timer as usize);
-    if processor.timers.lock().timers.remove(&(due, timer as usize)).is_none() {
+    if processor.timers.lock().timers.remove(&key).is_none() {
         return;
     }
     // SAFETY: a set timer is valid, and this one was set until now under the lock of its object.
@@ -107,9 +122,8 @@ fn expire_timer(processor: &Processor, due: u64, timer: *mut KTIMER, driver: Slo
             *inserted(timer) = 0;
         } else {
             // Counted from the due time, not from now: a period does not drift.
-            let next = (due + period).max(clock::now());
-            (*timer).DueTime = next;
-            processor.timers.lock().timers.insert((next, timer as usize), driver);
+            let next = (key.0 + period).max(clock::now());
+            processor.timers.lock().insert(timer, next, driver);
         }
         // Before the signal: who waits for the timer may free it then.
         let dpc = (*timer).Dpc;
@@ -133,6 +147,11 @@ fn processor_of(timer: *mut KTIMER) -> *mut u32 {
     timer.wrapping_byte_add(56).cast()
 }
 
+/// Which of those that are set it is, in a field that is private to the kernel.
+fn order_of(timer: *mut KTIMER) -> *mut u64 {
+    timer.wrapping_byte_add(32).cast()
+}
+
 /// Takes a timer out of its table; its object is locked. Returns whether it was set.
 ///
 /// # Safety
@@ -145,7 +164,7 @@ unsafe fn remove(timer: *mut KTIMER) -> bool {
         }
         *inserted(timer) = 0;
         let processor = &system().processors[*processor_of(timer) as usize];
-        let removed = processor.timers.lock().timers.remove(&((*timer).DueTime, timer as usize));
+        let removed = processor.timers.lock().timers.remove(&((*timer).DueTime, *order_of(timer)));
         if removed.is_none() {
             violation(&rules::UNINITIALIZED, format_args!("the set KTIMER at {timer:p} was overwritten"));
         }
@@ -169,7 +188,7 @@ unsafe fn check(timer: *mut KTIMER) {
 pub(crate) fn find(matches: impl Fn(usize, Slot) -> bool) -> Option<usize> {
     system().processors.iter().find_map(|processor| {
         let table = processor.timers.lock();
-        table.timers.iter().map(|(&(_, address), &driver)| (address, driver)).find(|&(a, d)| matches(a, d)).map(|t| t.0)
+        table.timers.values().find(|&&(address, driver)| matches(address, driver)).map(|&(address, _)| address)
     })
 }
 
@@ -215,13 +234,12 @@ pub(crate) unsafe extern "system" fn KeSetTimerEx(
         check(Timer);
         let was_set = remove(Timer);
         (*Timer).Header.SignalState = 0;
-        (*Timer).DueTime = due;
         (*Timer).Period = Period.max(0) as u32;
         (*Timer).Dpc = Dpc;
         *processor_of(Timer) = processor.index;
         *inserted(Timer) = 1;
         let mut table = processor.timers.lock();
-        table.timers.insert((due, Timer as usize), current().driver.get());
+        table.insert(Timer, due, current().driver.get());
         (was_set, due < table.sleeping_until)
     };
     drop(shard);

@@ -75,7 +75,7 @@ impl Counter {
 }
 
 fn point() {
-    ntsim::explore::NtsimPoint();
+    ntsim::explore::point("here");
 }
 
 /// Two threads with so many points each.
@@ -322,7 +322,7 @@ fn timer_against_thread() {
 fn endless() {
     let _kernel = kernel();
     loop {
-        ntsim::explore::NtsimPause();
+        ntsim::explore::pause();
     }
 }
 

@@ -4,7 +4,7 @@
 mod network_support;
 
 use network_support::*;
-use ntsim::network::{Conditions, ListenOptions, Middlebox, Network, PacketFate, Reach, TcpState, peers};
+use ntsim::network::{Conditions, ListenOptions, Middlebox, Network, PacketFate, Reach, TcpState, Timing, peers};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -119,6 +119,8 @@ fn how_a_connect_fails() {
 #[test]
 fn a_partition_that_heals_and_one_that_does_not() {
     let network = network();
+    // However long the host takes until it heals the path, the connection stands.
+    network.set_timing(Timing { data_retries: 1000, ..hasty() });
     let _kernel = kernel(&network, 0);
     let _echo = network.listen(server(), ListenOptions::default(), || Box::new(peers::Echo)).unwrap();
     let (peer, opened) = reporter();
@@ -129,6 +131,11 @@ fn a_partition_that_heals_and_one_that_does_not() {
     eventually("the data was tried more than once", || network.stats().cut > 1);
     network.heal(NEAR, FAR);
     assert_eq!(opened.exactly(6), b"across");
+    // A connection keeps the timing that it began with.
+    network.set_timing(hasty());
+    let (peer, opened) = reporter();
+    let client = network.connect(NEAR, server(), None, peer).unwrap();
+    opened.connected();
     network.partition(NEAR, FAR);
     client.send(b"lost");
     assert_eq!(opened.closed(), Some(STATUS_IO_TIMEOUT));

@@ -18,6 +18,7 @@ mod irp;
 mod irql;
 mod mem;
 mod platform;
+mod races;
 mod status;
 mod support;
 mod time;
@@ -33,6 +34,8 @@ kunit::driver!(
     irp::cases,
     incoming::cases,
     wsk::cases,
+    races::cases,
+    races::creation,
     device::cases,
     driver::cases,
     debug::cases,

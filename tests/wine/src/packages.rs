@@ -47,7 +47,10 @@ fn tfo_probe(image: &Image, arguments: Vec<OsString>, debug: bool) -> Result<Exi
     }
     // Before the command line, which may leave the network of the host for one of its own.
     let runner = Runner::prepare()?;
-    let connect = |sink: DebugSink| -> std::result::Result<Box<dyn Driver>, ProbeError> {
+    let connect = |sink: DebugSink, faults: Option<u64>| -> std::result::Result<Box<dyn Driver>, ProbeError> {
+        if faults.is_some() {
+            return Err(ProbeError::Other("only the simulated kernel has faults to ask for".into()));
+        }
         let show = move |line: &Line| {
             print(line, debug);
             if let Line::Driver(text) = line {
@@ -78,9 +81,9 @@ impl Driver for Loaded {
         self.session.ioctl(device, code, input, output_capacity).map_err(told)
     }
 
-    fn unload(mut self: Box<Self>) -> std::result::Result<(), ProbeError> {
+    fn unload(mut self: Box<Self>) -> std::result::Result<Vec<String>, ProbeError> {
         self.session.unload().map_err(told)?;
-        self.session.end().map_err(told)
+        self.session.end().map_err(told).map(|()| Vec::new())
     }
 }
 

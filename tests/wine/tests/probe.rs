@@ -67,7 +67,7 @@ impl Driver for Loaded<'_> {
         self.0.ioctl(device(), code, input, capacity).map_err(|error| Error::Other(error.to_string()))
     }
 
-    fn unload(self: Box<Self>) -> Result<(), Error> {
+    fn unload(self: Box<Self>) -> Result<Vec<String>, Error> {
         unreachable!("the session unloads")
     }
 }

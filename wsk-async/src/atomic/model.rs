@@ -1,11 +1,14 @@
-//! The facade for the models: loom's or shuttle's types, each access of which first tells the model what memory it touches.
+//! The facade for the models and for explore mode: loom's, shuttle's or core's types, each access of which first tells the
+//! model what memory it touches.
 //!
-//! `tests/models` defines the functions below, as it defines the kernel's: the link decides. Its pool marks freed
-//! memory, so that a use after free is found although the memory is still there; loom alone does not see one.
+//! `tests/models` and `tests/ntsim` define the functions below, as they define the kernel's: the link decides. Their pool
+//! marks freed memory, so that a use after free is found although the memory is still there; loom alone does not see one.
 
 use super::Ordering;
 use core::cell::UnsafeCell;
 
+#[cfg(not(any(loom, shuttle)))]
+use core::sync::atomic as tool;
 #[cfg(loom)]
 use loom::sync::atomic as tool;
 #[cfg(shuttle)]
@@ -60,9 +63,11 @@ macro_rules! delegate {
 pub(crate) struct AtomicUsize(tool::AtomicUsize);
 
 impl AtomicUsize {
-    /// Makes one.
-    pub(crate) fn new(value: usize) -> Self {
-        Self(tool::AtomicUsize::new(value))
+    const_fn! {
+        /// Makes one.
+        pub(crate) fn new(value: usize) -> Self {
+            Self(tool::AtomicUsize::new(value))
+        }
     }
 
     delegate! {
@@ -91,9 +96,11 @@ impl AtomicUsize {
 pub(crate) struct AtomicPtr<T>(tool::AtomicPtr<T>);
 
 impl<T> AtomicPtr<T> {
-    /// Makes one.
-    pub(crate) fn new(value: *mut T) -> Self {
-        Self(tool::AtomicPtr::new(value))
+    const_fn! {
+        /// Makes one.
+        pub(crate) fn new(value: *mut T) -> Self {
+            Self(tool::AtomicPtr::new(value))
+        }
     }
 
     delegate! {
@@ -115,61 +122,115 @@ impl<T> AtomicPtr<T> {
     }
 }
 
-/// See the product's. The tools have no byte arithmetic on pointers, so the word is a number here.
-pub(crate) struct AtomicTagged(tool::AtomicUsize);
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use pointer::AtomicTagged;
+#[cfg(any(loom, shuttle))]
+pub(crate) use word::AtomicTagged;
 
-fn pointer(address: usize) -> *mut () {
-    core::ptr::with_exposed_provenance_mut(address)
+/// For the tools, which have no byte arithmetic on pointers: the word is a number.
+#[cfg(any(loom, shuttle))]
+mod word {
+    use super::{Ordering, access, tool};
+
+    /// See the product's.
+    pub(crate) struct AtomicTagged(tool::AtomicUsize);
+
+    fn pointer(address: usize) -> *mut () {
+        core::ptr::with_exposed_provenance_mut(address)
+    }
+
+    impl AtomicTagged {
+        /// Makes one.
+        pub(crate) fn new(value: *mut ()) -> Self {
+            Self(tool::AtomicUsize::new(value.expose_provenance()))
+        }
+
+        /// Reads it.
+        pub(crate) fn load(&self, order: Ordering) -> *mut () {
+            access(self);
+            pointer(self.0.load(order))
+        }
+
+        /// Writes it.
+        pub(crate) fn store(&self, value: *mut (), order: Ordering) {
+            access(self);
+            self.0.store(value.expose_provenance(), order);
+        }
+
+        /// Exchanges it if it is `current`.
+        pub(crate) fn compare_exchange(
+            &self,
+            current: *mut (),
+            new: *mut (),
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<*mut (), *mut ()> {
+            access(self);
+            self.0
+                .compare_exchange(current.expose_provenance(), new.expose_provenance(), success, failure)
+                .map(pointer)
+                .map_err(pointer)
+        }
+
+        /// Adds to it, in bytes; returns what it was.
+        pub(crate) fn fetch_byte_add(&self, bytes: usize, order: Ordering) -> *mut () {
+            access(self);
+            pointer(self.0.fetch_add(bytes, order))
+        }
+    }
 }
 
-impl AtomicTagged {
-    /// Makes one.
-    pub(crate) fn new(value: *mut ()) -> Self {
-        Self(tool::AtomicUsize::new(value.expose_provenance()))
-    }
+/// For explore mode.
+#[cfg(not(any(loom, shuttle)))]
+mod pointer {
+    use super::{AtomicPtr, Ordering, access};
 
-    /// Reads it.
-    pub(crate) fn load(&self, order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.load(order))
-    }
+    /// See the product's.
+    pub(crate) struct AtomicTagged(AtomicPtr<()>);
 
-    /// Writes it.
-    pub(crate) fn store(&self, value: *mut (), order: Ordering) {
-        access(self);
-        self.0.store(value.expose_provenance(), order);
-    }
+    impl AtomicTagged {
+        /// Makes one.
+        pub(crate) const fn new(value: *mut ()) -> Self {
+            Self(AtomicPtr::new(value))
+        }
 
-    /// Exchanges it if it is `current`.
-    pub(crate) fn compare_exchange(
-        &self,
-        current: *mut (),
-        new: *mut (),
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<*mut (), *mut ()> {
-        access(self);
-        self.0
-            .compare_exchange(current.expose_provenance(), new.expose_provenance(), success, failure)
-            .map(pointer)
-            .map_err(pointer)
-    }
+        /// Reads it.
+        pub(crate) fn load(&self, order: Ordering) -> *mut () {
+            self.0.load(order)
+        }
 
-    /// Adds to it, in bytes; returns what it was.
-    pub(crate) fn fetch_byte_add(&self, bytes: usize, order: Ordering) -> *mut () {
-        access(self);
-        pointer(self.0.fetch_add(bytes, order))
+        /// Writes it.
+        pub(crate) fn store(&self, value: *mut (), order: Ordering) {
+            self.0.store(value, order);
+        }
+
+        /// Exchanges it if it is `current`.
+        pub(crate) fn compare_exchange(
+            &self,
+            current: *mut (),
+            new: *mut (),
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<*mut (), *mut ()> {
+            self.0.compare_exchange(current, new, success, failure)
+        }
+
+        /// Adds to it, in bytes; returns what it was.
+        pub(crate) fn fetch_byte_add(&self, bytes: usize, order: Ordering) -> *mut () {
+            access(self);
+            self.0.0.fetch_byte_add(bytes, order)
+        }
     }
 }
 
-/// Finds accesses to a plain field that race: loom by causality, also where they do not overlap; shuttle by overlap, for
-/// which the models put a scheduling point into the middle of a write.
+/// Finds accesses to a plain field that race: loom by causality, also where they do not overlap; the others by overlap, for
+/// which there is a scheduling point in the middle of a write.
 struct Race {
     #[cfg(loom)]
     cell: loom::cell::UnsafeCell<()>,
-    #[cfg(shuttle)]
+    #[cfg(not(loom))]
     writing: core::cell::Cell<bool>,
-    #[cfg(shuttle)]
+    #[cfg(not(loom))]
     reading: core::cell::Cell<usize>,
 }
 
@@ -191,9 +252,9 @@ impl Race {
     }
 }
 
-#[cfg(shuttle)]
+#[cfg(not(loom))]
 impl Race {
-    fn new() -> Self {
+    const fn new() -> Self {
         Self { writing: core::cell::Cell::new(false), reading: core::cell::Cell::new(0) }
     }
 
@@ -222,9 +283,11 @@ pub(crate) struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// Makes one.
-    pub(crate) fn new(value: T) -> Self {
-        Self { race: Race::new(), value: UnsafeCell::new(value) }
+    const_fn! {
+        /// Makes one.
+        pub(crate) fn new(value: T) -> Self {
+            Self { race: Race::new(), value: UnsafeCell::new(value) }
+        }
     }
 
     /// Reads through a pointer.
@@ -249,7 +312,7 @@ impl<T> Cell<T> {
 impl<T: Copy> Cell<T> {
     /// Reads the field.
     pub(crate) fn get(&self) -> T {
-        // SAFETY: the race is found before it can do harm: both tools run one thread at a time.
+        // SAFETY: the race is found before it can do harm: all of them run one thread at a time.
         unsafe { self.with(|value| *value) }
     }
 

@@ -81,7 +81,7 @@ pub(super) struct Header {
     core: Cell<*const Core>,
 }
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(loom, shuttle, feature = "explore")))]
 const _: () = assert!(size_of::<Header>() == 32);
 
 /// What the executor does with the content of a task. All of it runs in the executor's context.
@@ -321,7 +321,7 @@ pub(super) struct Task {
     content: Cell<()>,
 }
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(loom, shuttle, feature = "explore")))]
 const _: () = assert!(size_of::<Task>() == 64);
 
 impl Task {

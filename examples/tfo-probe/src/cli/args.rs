@@ -39,9 +39,12 @@ struct Args {
     /// Send so many made-up bytes
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=MAX_PAYLOAD as i64))]
     bytes: Option<u32>,
+    /// Have things go wrong in the simulated kernel, as this seed chooses, and say on standard error what did
+    #[arg(long, value_name = "SEED")]
+    faults: Option<u64>,
     /// Do not probe: be the server that tells whether data came in the SYN, for a tfo-probe elsewhere
     #[arg(long, value_name = "ADDR:PORT",
-        conflicts_with_all = ["json", "tries", "timeout", "payload", "bytes", "targets"])]
+        conflicts_with_all = ["json", "tries", "timeout", "payload", "bytes", "faults", "targets"])]
     serve: Option<SocketAddr>,
     /// Servers to probe: a name or an address and a port, as in example.org:443, 192.0.2.1:80 or [::1]:80
     #[arg(value_name = "HOST:PORT", value_parser = parse_target)]
@@ -60,6 +63,8 @@ pub enum Command {
         json: bool,
         /// What to probe.
         probe: Probe,
+        /// Seed of the faults that are asked for.
+        faults: Option<u64>,
     },
     /// Be the server at this address.
     Serve(SocketAddr),
@@ -82,7 +87,7 @@ impl Command {
             (None, None) => DEFAULT_PAYLOAD.to_vec(),
         };
         let probe = Probe { tries: args.tries, timeout_ms: args.timeout, payload, targets: args.targets };
-        Ok(Self::Probe { json: args.json, probe })
+        Ok(Self::Probe { json: args.json, probe, faults: args.faults })
     }
 }
 
@@ -178,6 +183,8 @@ mod tests {
             &["--payload", "/no/such/file", "a:1"],
             &["--payload", "/dev/null", "a:1"],
             &["--serve", "127.0.0.1:7", "a:1"],
+            &["--serve", "127.0.0.1:7", "--faults", "1"],
+            &["--faults", "some", "a:1"],
             &["--serve", "nowhere"],
             &["--unknown"],
             &["a:1"; MAX_TARGETS + 1],

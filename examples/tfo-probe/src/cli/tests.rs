@@ -39,10 +39,10 @@ impl Driver for Played {
         Ok((STATUS_SUCCESS, output))
     }
 
-    fn unload(self: Box<Self>) -> Result<(), Error> {
+    fn unload(self: Box<Self>) -> Result<Vec<String>, Error> {
         self.unloaded.fetch_add(1, Ordering::Relaxed);
         match self.unload_status {
-            STATUS_SUCCESS => Ok(()),
+            STATUS_SUCCESS => Ok(vec!["unloaded".into()]),
             status => Err(Error::Status { action: "unloading the driver", status }),
         }
     }
@@ -80,7 +80,7 @@ struct Outcome {
 
 fn play(args: &[&str], status: NTSTATUS, unload_status: NTSTATUS) -> Outcome {
     let args = ["tfo-probe"].iter().chain(args).map(OsString::from);
-    let Command::Probe { json, probe } = Command::parse(args).unwrap() else { panic!("not a probe") };
+    let Command::Probe { json, probe, .. } = Command::parse(args).unwrap() else { panic!("not a probe") };
     let unloaded = Arc::new(AtomicU32::new(0));
     let driver = Played { status, unload_status, unloaded: Arc::clone(&unloaded) };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
@@ -94,7 +94,7 @@ fn targets_keep_their_order_and_a_failed_one_is_told() {
     let outcome = play(&["--json", "a.example:80", "b.example:1", "[::1]:443"], STATUS_SUCCESS, STATUS_SUCCESS);
     assert!(!outcome.done.unwrap(), "one target failed");
     assert_eq!(outcome.unloaded, 1);
-    assert_eq!(outcome.notes, "");
+    assert_eq!(outcome.notes, "unloaded\n", "what the driver's kernel has to say");
     let rows: Vec<serde_json::Value> = outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let seen: Vec<_> =
         rows.iter().map(|row| (row["target"].as_str().unwrap(), row["verdict"].as_str().unwrap())).collect();

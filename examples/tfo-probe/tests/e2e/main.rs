@@ -5,6 +5,7 @@
 //! SKIP and why.
 
 mod driver;
+mod faults;
 mod memory;
 mod network;
 mod probing;
@@ -40,8 +41,12 @@ const SKIPPED: i32 = 77;
 const LIMIT: Duration = Duration::from_secs(180);
 
 fn main() {
-    let scenarios: Vec<Scenario> =
-        probing::SCENARIOS.into_iter().chain(driver::SCENARIOS).chain(memory::SCENARIOS).collect();
+    let scenarios: Vec<Scenario> = probing::SCENARIOS
+        .into_iter()
+        .chain(driver::SCENARIOS)
+        .chain(faults::SCENARIOS)
+        .chain(memory::SCENARIOS)
+        .collect();
     if let [_, flag, name] = &env::args().collect::<Vec<_>>()[..]
         && flag == SCENARIO_FLAG
     {

@@ -31,8 +31,8 @@ pub(crate) const SCENARIOS: [Scenario; 9] = [
     Scenario { name: "memory_in_any_order", network: Place::Host, run: in_any_order },
 ];
 
-const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
-const PORT: u16 = 7413;
+pub(crate) const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+pub(crate) const PORT: u16 = 7413;
 
 /// The probe's own server as a peer: the report, then the echo.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Peer for ProbeServer {
     }
 }
 
-fn serve(network: &Network, options: ListenOptions) -> Listener {
+pub(crate) fn serve(network: &Network, options: ListenOptions) -> Listener {
     network.listen((SERVER, PORT).into(), options, || Box::<ProbeServer>::default()).expect("a free port")
 }
 

@@ -13,7 +13,7 @@ mod ntsim;
 mod program;
 mod servers;
 
-pub use ntsim::Ntsim;
+pub use ntsim::{Explored, Ntsim};
 pub use program::Host;
 
 use crate::Environment;

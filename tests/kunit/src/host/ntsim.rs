@@ -1,31 +1,91 @@
-//! A test driver in the simulated kernel, live. The kernel runs in a child process, which is this very program: a driver
-//! that breaks a rule, panics or hangs ends no more than that.
+//! A test driver in the simulated kernel, live or in explore mode. The kernel runs in a child process, which is this very
+//! program: a driver that breaks a rule, panics or hangs ends no more than that.
 
-use super::{Listed, Request, Runner};
+use super::{Listed, Request, Runner, servers};
 use crate::{CAPACITY, DEVICE, Environment, IOCTL_LIST, IOCTL_RUN};
+use ntsim::explore::{Explore, Strategy};
 use std::format;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::string::String;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 use wsk_async::status::NtStatus;
-use wsk_async::sys::PDRIVER_INITIALIZE;
+use wsk_async::sys::{FALSE, KeDelayExecutionThread, KernelMode, PDRIVER_INITIALIZE};
 
 /// The environment variable that makes a program the child; its value is the request's text.
 const CHILD: &str = "KUNIT_CHILD";
 /// The environment variable that says what the child does: `list` or `run`.
 const ACTION: &str = "KUNIT_ACTION";
+/// The environment variable that makes a child explore: the strategy and the number of schedules.
+const EXPLORE: &str = "KUNIT_EXPLORE";
 /// How long a child may take to list its cases.
 const LISTING: Duration = Duration::from_secs(60);
+/// How long an exploration may take.
+const EXPLORING: Duration = Duration::from_secs(24 * 3600);
 /// Lines of a child's standard error that are told.
-const TOLD: usize = 40;
+const TOLD: usize = 300;
 
-/// Runs the test driver of this program in the simulated kernel.
+/// Runs the test driver of this program in the simulated kernel, live.
 pub struct Ntsim;
+
+/// Runs the test driver of this program in the simulated kernel in explore mode: everything that a request selects once per
+/// schedule, each in a kernel of its own, with the servers in the kernel's network in memory. The report is that of the last
+/// schedule; one that fails ends the run, and says how to repeat it.
+#[derive(Clone, Copy, Debug)]
+pub struct Explored {
+    /// How schedules are found.
+    pub strategy: Strategy,
+    /// How many are tried at most.
+    pub schedules: u64,
+    /// Whether only the windows of cases are explored; see [`window`](crate::window).
+    pub windows: bool,
+}
+
+impl Explored {
+    fn setting(&self) -> String {
+        let strategy = match self.strategy {
+            Strategy::Random => "random".into(),
+            Strategy::Pct { depth } => format!("pct:{depth}"),
+            Strategy::Exhaustive { preemptions: None } => "exhaustive".into(),
+            Strategy::Exhaustive { preemptions: Some(bound) } => format!("exhaustive:{bound}"),
+        };
+        format!("{strategy} {} {}", self.schedules, if self.windows { "windows" } else { "whole" })
+    }
+
+    /// The inverse of [`setting`](Self::setting).
+    fn parse(setting: &str) -> Option<Explored> {
+        let mut words = setting.split(' ');
+        let (strategy, schedules, windows) = (words.next()?, words.next()?, words.next()? == "windows");
+        let (name, number) = strategy.split_once(':').map_or((strategy, None), |(name, n)| (name, n.parse().ok()));
+        let strategy = match (name, number) {
+            ("random", None) => Strategy::Random,
+            ("pct", Some(depth)) => Strategy::Pct { depth },
+            ("exhaustive", preemptions) => Strategy::Exhaustive { preemptions },
+            _ => return None,
+        };
+        Some(Explored { strategy, schedules: schedules.parse().ok()?, windows })
+    }
+}
+
+impl Runner for Explored {
+    fn environment(&self) -> Environment {
+        Environment::Ntsim
+    }
+
+    fn list(&mut self, request: &Request) -> Result<Vec<Listed>, String> {
+        Ntsim.list(request)
+    }
+
+    fn run(&mut self, request: &Request, _silence: Duration, line: &mut dyn FnMut(&str)) -> Result<(), String> {
+        let request = request.text(Environment::Ntsim);
+        child("run", &request, Some(&self.setting()), EXPLORING, line)
+    }
+}
 
 impl Runner for Ntsim {
     fn environment(&self) -> Environment {
@@ -34,7 +94,7 @@ impl Runner for Ntsim {
 
     fn list(&mut self, request: &Request) -> Result<Vec<Listed>, String> {
         let mut text = String::new();
-        child("list", &request.text(Environment::Ntsim), LISTING, &mut |line| {
+        child("list", &request.text(Environment::Ntsim), None, LISTING, &mut |line| {
             text += line;
             text += "\n";
         })?;
@@ -42,17 +102,24 @@ impl Runner for Ntsim {
     }
 
     fn run(&mut self, request: &Request, silence: Duration, line: &mut dyn FnMut(&str)) -> Result<(), String> {
-        child("run", &request.text(Environment::Ntsim), silence, line)
+        child("run", &request.text(Environment::Ntsim), None, silence, line)
     }
 }
 
 /// Runs a child and hands out what it prints.
-fn child(action: &str, request: &str, silence: Duration, line: &mut dyn FnMut(&str)) -> Result<(), String> {
+fn child(
+    action: &str,
+    request: &str,
+    explore: Option<&str>,
+    silence: Duration,
+    line: &mut dyn FnMut(&str),
+) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("the simulated kernel's process: {error}");
     let program = std::env::current_exe().map_err(failed)?;
     let mut child = Command::new(program)
         .env(CHILD, request)
         .env(ACTION, action)
+        .envs(explore.map(|setting| (EXPLORE, setting)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -86,6 +153,10 @@ fn child(action: &str, request: &str, silence: Duration, line: &mut dyn FnMut(&s
     }
     let status = child.wait().map_err(failed)?;
     if status.success() {
+        if explore.is_some() {
+            // How many schedules there were.
+            std::eprint!("{}", errors.join().unwrap_or_default());
+        }
         return Ok(());
     }
     let errors = errors.join().unwrap_or_default();
@@ -101,7 +172,7 @@ fn child(action: &str, request: &str, silence: Duration, line: &mut dyn FnMut(&s
 pub(super) fn serve(
     entry: PDRIVER_INITIALIZE,
     beside: &[(&str, PDRIVER_INITIALIZE)],
-    kernel: impl FnOnce() -> ntsim::Builder,
+    kernel: fn() -> ntsim::Builder,
 ) -> Option<ExitCode> {
     let request = std::env::var(CHILD).ok()?;
     let list = std::env::var(ACTION).is_ok_and(|action| action == "list");
@@ -110,6 +181,10 @@ pub(super) fn serve(
         // The parent may have given up.
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     };
+    if let Some(explored) = std::env::var(EXPLORE).ok().and_then(|setting| Explored::parse(&setting)) {
+        explore(&explored, entry, beside, kernel, &request).lines().for_each(print);
+        return Some(ExitCode::SUCCESS);
+    }
     // Where lists are printed, debug output is noise.
     let kernel = kernel()
         .debug_sink(move |line| {
@@ -135,6 +210,59 @@ pub(super) fn serve(
         }
     }
     Some(ExitCode::SUCCESS)
+}
+
+/// Runs a request once per schedule; what the driver printed in the last.
+fn explore(
+    explored: &Explored,
+    entry: PDRIVER_INITIALIZE,
+    beside: &[(&str, PDRIVER_INITIALIZE)],
+    kernel: fn() -> ntsim::Builder,
+    request: &str,
+) -> String {
+    let request = servers::in_memory(request);
+    let mut name = String::from(request.lines().find_map(|line| line.strip_prefix("glob=")).unwrap_or("all"));
+    for (parameter, value) in request.lines().filter_map(|line| line.strip_prefix("parameter.")?.split_once('=')) {
+        if !servers::NAMES.contains(&parameter) {
+            name += &format!("[{parameter}={value}]");
+        }
+    }
+    let printed = Arc::new(Mutex::new(String::new()));
+    let text = || printed.lock().unwrap_or_else(PoisonError::into_inner);
+    let exploration =
+        Explore::new(&name).strategy(explored.strategy).schedules(explored.schedules).windows(explored.windows);
+    let report = exploration.run(|| {
+        text().clear();
+        let sink = printed.clone();
+        let network = servers::network();
+        let kernel = kernel()
+            .network(&network)
+            .debug_sink(move |line| {
+                let mut text = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                *text += line;
+                *text += "\n";
+            })
+            .start();
+        let ended = load_beside(&kernel, beside).and_then(|others| {
+            let ended = converse(&kernel, entry, IOCTL_RUN, &request);
+            for driver in others.into_iter().rev() {
+                driver.unload();
+            }
+            ended
+        });
+        kernel.shutdown();
+        if let Err(error) = ended {
+            panic!("{error}");
+        }
+        let text = text();
+        let failed = text.lines().find(|line| line.trim_start().starts_with("not ok") && !line.contains("# TODO"));
+        if failed.is_some() {
+            panic!("a case failed:\n{text}");
+        }
+    });
+    let all = if report.complete { ", all that there are" } else { "" };
+    std::eprintln!("{name}: {} schedules{all}, {} points in the longest", report.schedules, report.longest);
+    text().clone()
 }
 
 /// What went wrong, in words.
@@ -180,7 +308,8 @@ fn settle(kernel: &ntsim::Kernel, before: u64) -> u64 {
         if left() == 0 {
             break;
         }
-        thread::sleep(Duration::from_millis(5));
+        // SAFETY: at PASSIVE_LEVEL; the kernel's own delay, which passes virtual time in explore mode.
+        unsafe { KeDelayExecutionThread(KernelMode, FALSE, &-50_000) };
     }
     left()
 }

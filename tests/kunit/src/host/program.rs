@@ -1,13 +1,14 @@
 //! A test program out of a test driver: [`Host`].
 
 use super::ktap::{Report, Status};
-use super::{Listed, Ntsim, Request, cli, ntsim as child, run_listed};
+use super::{Explored, Listed, Ntsim, Request, Runner, cli, ntsim as child, run_listed};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::boxed::Box;
 use std::format;
 use std::process::ExitCode;
 use std::string::{String, ToString};
 use std::sync::Arc;
+use std::vec;
 use std::vec::Vec;
 use wsk_async::sys::PDRIVER_INITIALIZE;
 
@@ -31,12 +32,24 @@ pub struct Host {
     beside: Vec<(&'static str, PDRIVER_INITIALIZE)>,
     parameters: Vec<(&'static str, Parameter)>,
     filters: Vec<&'static str>,
+    explored: Option<Explored>,
+    globs: Vec<&'static str>,
+    variants: Vec<(&'static str, &'static str)>,
 }
 
 impl Host {
     /// A test program for the driver with this entry.
     pub fn new(entry: PDRIVER_INITIALIZE) -> Host {
-        Host { entry, kernel: ntsim::Kernel::builder, beside: Vec::new(), parameters: Vec::new(), filters: Vec::new() }
+        Host {
+            entry,
+            kernel: ntsim::Kernel::builder,
+            beside: Vec::new(),
+            parameters: Vec::new(),
+            filters: Vec::new(),
+            explored: None,
+            globs: Vec::new(),
+            variants: Vec::new(),
+        }
     }
 
     /// The kernel that cases run in; by default one with two processors.
@@ -54,6 +67,23 @@ impl Host {
     pub fn parameter(mut self, name: &'static str, value: impl Fn() -> String + Send + Sync + 'static) -> Host {
         self.parameters.push((name, Box::new(value)));
         self
+    }
+
+    /// Only cases that match, as `suite.case` with `*` and `?`.
+    pub fn only(mut self, glob: &'static str) -> Host {
+        self.globs.push(glob);
+        self
+    }
+
+    /// Each case as a test of its own for each value of a parameter, instead of one.
+    pub fn variants(mut self, parameter: &'static str, values: &[&'static str]) -> Host {
+        self.variants.extend(values.iter().map(|value| (parameter, *value)));
+        self
+    }
+
+    /// Runs every case once per schedule in explore mode, instead of live.
+    pub fn explore(self, explored: Explored) -> Host {
+        Host { explored: Some(explored), ..self }
     }
 
     /// Cases that the filter does not take are ignored, as cargo calls it, unless they are asked for.
@@ -80,7 +110,8 @@ impl Host {
         let mut arguments = std::env::args().peekable();
         let program = arguments.next().unwrap_or_default();
         if arguments.next_if(|argument| argument == COMMAND).is_some() {
-            return cli::main(&mut Ntsim, &request, [program].into_iter().chain(arguments));
+            let request = self.globs.iter().fold(request, |request, glob| request.glob(glob));
+            return cli::main(&mut *runner(self.explored), &request, [program].into_iter().chain(arguments));
         }
         let arguments = Arguments::from_args();
         match self.trials(&request) {
@@ -94,29 +125,46 @@ impl Host {
 
     /// A test of cargo's for each case.
     fn trials(&self, request: &Request) -> Result<Vec<Trial>, String> {
-        use super::Runner;
-        let all = Ntsim.list(request)?;
+        let selection = self.globs.iter().fold(request.clone(), |request, glob| request.glob(glob));
+        let all = Ntsim.list(&selection)?;
         let taken = match self.filters.is_empty() {
             true => all.clone(),
-            false => {
-                Ntsim.list(&self.filters.iter().fold(request.clone(), |request, filter| request.filter(filter)))?
-            }
+            false => Ntsim.list(&self.filters.iter().fold(selection, |request, filter| request.filter(filter)))?,
         };
-        let request = Arc::new(request.clone());
-        let trial = |case: Listed| {
+        let mut variants = vec![(String::new(), Arc::new(request.clone()))];
+        if !self.variants.is_empty() {
+            let variant =
+                |(name, value): &(&str, &str)| (format!("[{value}]"), Arc::new(request.clone().parameter(name, value)));
+            variants = self.variants.iter().map(variant).collect();
+        }
+        let explored = self.explored;
+        let mut trials = Vec::new();
+        for case in all {
             let ignored = !taken.contains(&case);
-            let (name, request) = (format!("{}::{}", case.suite, case.case), request.clone());
-            Trial::ignorable_test(name, move || run_case(&request, case)).with_ignored_flag(ignored)
-        };
-        Ok(all.into_iter().map(trial).collect())
+            for (variant, request) in &variants {
+                let name = format!("{}::{}{variant}", case.suite, case.case);
+                let (case, request) = (case.clone(), request.clone());
+                let trial = Trial::ignorable_test(name, move || run_case(explored, &request, case));
+                trials.push(trial.with_ignored_flag(ignored));
+            }
+        }
+        Ok(trials)
+    }
+}
+
+/// The simulated kernel, exploring or live.
+fn runner(explored: Option<Explored>) -> Box<dyn Runner> {
+    match explored {
+        Some(explored) => Box::new(explored),
+        None => Box::new(Ntsim),
     }
 }
 
 /// Runs one case, as a test of cargo's.
-fn run_case(request: &Request, case: Listed) -> Result<Completion, Failed> {
+fn run_case(explored: Option<Explored>, request: &Request, case: Listed) -> Result<Completion, Failed> {
     let request = request.clone().glob(&format!("{}.{}", case.suite, case.case));
     let listed = [case];
-    let report = run_listed(&mut Ntsim, &request, &listed, &mut |_| ());
+    let report = run_listed(&mut *runner(explored), &request, &listed, &mut |_| ());
     let [Listed { suite, case, .. }] = &listed;
     let found = report.case(suite, case);
     match found.map(|test| test.status) {

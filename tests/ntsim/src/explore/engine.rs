@@ -17,6 +17,8 @@ use wsk_sys::{DISPATCH_LEVEL, KIRQL};
 
 /// The body of the test is the first actor.
 const BODY: usize = 0;
+/// Points in a row after which an actor gives way, whatever the strategy says: it may be waiting for another by looking.
+const PATIENCE: u32 = 1000;
 /// Events that a report shows.
 const TOLD: usize = 200;
 /// Interrupt time at the start of every schedule: one day.
@@ -52,6 +54,8 @@ pub(crate) struct Engine {
     /// Their names, which stay for reports when the schedule has ended.
     names: RefCell<Vec<String>>,
     running: Cell<usize>,
+    /// Points that the running actor has gone on through.
+    in_a_row: Cell<u32>,
     picker: RefCell<Box<dyn Picker>>,
     /// Picks of the schedule at hand that had more than one option.
     schedule: RefCell<Picks>,
@@ -68,6 +72,8 @@ pub(crate) struct Engine {
     waits: Cell<u64>,
     /// Above 0: nothing is explored, everybody goes on as long as possible.
     quiet: Cell<u32>,
+    /// Only the windows of the body are explored; see [`open_window`](Self::open_window).
+    windows: bool,
     /// Mutexes of the kernel itself that the running actor holds; nobody else goes on meanwhile.
     internal_locks: Cell<u32>,
     /// Stacks of actors that have ended.
@@ -75,11 +81,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(picker: Box<dyn Picker>, slack: u64, step_limit: u64, keep_all: bool) -> Engine {
+    pub(super) fn new(picker: Box<dyn Picker>, slack: u64, step_limit: u64, windows: bool, keep_all: bool) -> Engine {
         Engine {
             actors: RefCell::default(),
             names: RefCell::default(),
             running: Cell::new(BODY),
+            in_a_row: Cell::new(0),
             picker: RefCell::new(picker),
             schedule: RefCell::default(),
             events: RefCell::default(),
@@ -91,6 +98,7 @@ impl Engine {
             step_limit,
             waits: Cell::new(0),
             quiet: Cell::new(0),
+            windows,
             internal_locks: Cell::new(0),
             stacks: RefCell::default(),
         }
@@ -109,7 +117,7 @@ impl Engine {
         self.now.set(START);
         self.steps.set(0);
         self.waits.set(0);
-        self.quiet.set(u32::from(quiet));
+        self.quiet.set(u32::from(quiet) + u32::from(self.windows));
         ENGINE.set(self);
         let body: *const dyn Fn() = body;
         // SAFETY: the lifetime is erased for the type of an actor's body. The actor ends below, before this function does.
@@ -129,6 +137,7 @@ impl Engine {
         let mut next = Some(BODY);
         while let Some(id) = next {
             self.running.set(id);
+            self.in_a_row.set(0);
             let actor = self.actor(id);
             crate::cpu::set_current(&*actor.current);
             next = match actor.resume() {
@@ -173,11 +182,17 @@ impl Engine {
     /// A kernel routine is called, or something else happens that others see before or after: a point.
     #[inline]
     pub(crate) fn point(&self, what: &'static str) {
-        if self.internal_locks.get() == 0 {
-            self.step(what);
-            let me = self.running.get();
-            self.hand_over(self.pick(Some(me)));
+        if self.internal_locks.get() != 0 {
+            return;
         }
+        let row = self.in_a_row.get() + 1;
+        self.in_a_row.set(row);
+        if row > PATIENCE {
+            return self.pause();
+        }
+        self.step(what);
+        let me = self.running.get();
+        self.hand_over(self.pick(Some(me)));
     }
 
     /// The calling actor waits actively: somebody else goes on, if anybody can.
@@ -185,9 +200,8 @@ impl Engine {
         let me = self.running.get();
         self.step("pause");
         self.picker.borrow_mut().gives_way(me);
-        let others = |engine: &Engine| engine.pick_among(Some(me), false);
-        let next = others(self);
-        self.hand_over(next);
+        self.in_a_row.set(0);
+        self.hand_over(self.pick_among(Some(me), false));
     }
 
     /// The calling actor waits until somebody wakes the key (true), or until the deadline (false).
@@ -275,11 +289,9 @@ impl Engine {
             actors.extend(first);
             let count = self.actors.borrow().len();
             actors.extend((0..count).filter(|&id| Some(id) != me && self.can_run(id)));
-            if let Some(me) = me
-                && !goes_on
-                && self.can_run(me)
-            {
-                actors.push(me);
+            // Who gives way is not asked while anybody else can go on: what it waits for would never come.
+            if actors.is_empty() {
+                actors.extend(me.filter(|&me| self.can_run(me)));
             }
             if actors.is_empty() {
                 if !self.pass_time() {
@@ -400,6 +412,13 @@ impl Engine {
     /// Whether one given schedule is repeated.
     pub(crate) fn is_replay(&self) -> bool {
         self.events_kept == usize::MAX
+    }
+
+    /// Begins or ends a window, if windows are what is explored.
+    pub(super) fn open_window(&self, open: bool) {
+        if self.windows {
+            self.set_quiet(!open);
+        }
     }
 
     /// Name of the running actor.

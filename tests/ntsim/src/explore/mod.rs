@@ -31,8 +31,8 @@ mod schedule;
 mod strategy;
 
 pub(crate) use engine::{Engine, engine};
-pub use points::{NtsimPause, NtsimPoint};
+pub use points::{SEEDED_BUG, pause, point};
 pub(crate) use points::{after, before};
 pub(crate) use run::failure_report;
-pub use run::{Explore, REPLAY, Report, SCHEDULES, SEED, exploring, quiet};
+pub use run::{Explore, REPLAY, Report, SCHEDULES, SEED, exploring, quiet, window};
 pub use strategy::Strategy;

@@ -1,8 +1,9 @@
 //! Which kernel calls are points: those that others can see before or after. What a driver does between two of them is one
-//! step, unless its own atomics are points too (see [`NtsimPoint`]).
+//! step, unless its own atomics are points too, as those of wsk-async are with its feature `explore`.
 
 use super::engine;
-use crate::sched;
+use crate::{pool, sched};
+use std::sync::LazyLock;
 
 /// Whether somebody else may go on before the call: what it does depends on what others did.
 pub(crate) fn before(call: &str) -> bool {
@@ -56,17 +57,56 @@ pub(crate) fn after(call: &str) -> bool {
         )
 }
 
-/// For a driver crate that wants its own atomics explored: it calls this before each access, in builds for explore mode.
-/// Does nothing in live mode.
-#[unsafe(no_mangle)]
-pub extern "C" fn NtsimPoint() {
+/// For a driver or test that wants accesses of its own explored: it calls this before each. Does nothing in live mode.
+pub fn point(what: &'static str) {
     if let Some(engine) = engine() {
-        engine.point("atomic");
+        engine.point(what);
     }
 }
 
-/// As [`NtsimPoint`], from a loop that waits for somebody else. In live mode it lets other threads of the host run.
-#[unsafe(no_mangle)]
-pub extern "C" fn NtsimPause() {
+/// As [`point`], from a loop that waits for somebody else. In live mode it lets other threads of the host run.
+pub fn pause() {
     sched::pause();
 }
+
+// What wsk-async calls with its feature `explore`; Rust's own calling convention, since both sides are of one build.
+
+/// Memory at an address is about to be accessed: a point, and an error if it was freed.
+#[unsafe(no_mangle)]
+extern "Rust" fn wsk_model_access(address: usize) {
+    if let Some(engine) = engine() {
+        engine.point("atomic");
+        pool::check_not_freed(address);
+    }
+}
+
+/// The middle of a write to a plain field.
+#[unsafe(no_mangle)]
+extern "Rust" fn wsk_model_inside() {
+    point("inside a write");
+}
+
+/// The part of a test that is explored begins or ends, in explorations of such parts; see [`Explore::windows`](super::Explore::windows).
+#[unsafe(no_mangle)]
+extern "Rust" fn ntsim_window(open: bool) {
+    super::window(open);
+}
+
+/// Whether a deliberate bug is asked for.
+#[unsafe(no_mangle)]
+extern "Rust" fn wsk_model_seeded(bug: u32) -> bool {
+    engine().is_some() && *SEEDED == Some(bug)
+}
+
+/// Polls in one drain, if not the usual number.
+#[unsafe(no_mangle)]
+extern "Rust" fn wsk_model_polls() -> Option<u32> {
+    None
+}
+
+/// The environment variable that asks wsk-async, built with its feature `explore`, for one of its deliberate bugs by number.
+/// For tests of the tests.
+pub const SEEDED_BUG: &str = "NTSIM_SEEDED_BUG";
+
+/// The deliberate bug that is asked for.
+static SEEDED: LazyLock<Option<u32>> = LazyLock::new(|| std::env::var(SEEDED_BUG).ok()?.parse().ok());

@@ -32,6 +32,7 @@ pub struct Explore {
     seed: u64,
     slack: Option<Duration>,
     step_limit: u64,
+    windows: bool,
 }
 
 /// What an exploration came to, when nothing failed.
@@ -66,7 +67,15 @@ impl Explore {
     pub fn new(name: &str) -> Explore {
         assert!(!name.contains(':'), "the name of an exploration has no colon");
         let strategy = Strategy::Random;
-        Explore { name: name.into(), strategy, schedules: 1000, seed: 0, slack: None, step_limit: 1_000_000 }
+        Explore {
+            name: name.into(),
+            strategy,
+            schedules: 1000,
+            seed: 0,
+            slack: None,
+            step_limit: 1_000_000,
+            windows: false,
+        }
     }
 
     /// The strategy. Default: random.
@@ -91,6 +100,12 @@ impl Explore {
     /// early in the eyes of others. Default: 100 ms with the random strategies, nothing with an exhaustive one.
     pub fn slack(mut self, slack: Duration) -> Explore {
         self.slack = Some(slack);
+        self
+    }
+
+    /// Explores only what the body marks, by [`window`]; the rest runs in one order. Default: everything.
+    pub fn windows(mut self, windows: bool) -> Explore {
+        self.windows = windows;
         self
     }
 
@@ -139,7 +154,7 @@ impl Explore {
         report_panics();
         let usual = if matches!(self.strategy, Strategy::Exhaustive { .. }) { Duration::ZERO } else { SLACK };
         let slack = clock::from_duration(self.slack.unwrap_or(usual));
-        let engine = Engine::new(picker, slack, self.step_limit, replayed);
+        let engine = Engine::new(picker, slack, self.step_limit, self.windows, replayed);
         let strategy = match (replayed, self.strategy) {
             (true, _) => "replay".into(),
             (_, Strategy::Random) => format!("random, seed {}", self.seed_in_force()),
@@ -184,7 +199,7 @@ fn parse(replay: &str) -> (&str, schedule::Picks) {
 }
 
 fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not `{text}`")))
 }
 
@@ -201,6 +216,13 @@ pub fn quiet<R>(f: impl FnOnce() -> R) -> R {
     let result = f();
     engine.set_quiet(false);
     result
+}
+
+/// Begins or ends a window: a part of the body that [`Explore::windows`] explores.
+pub fn window(open: bool) {
+    if let Some(engine) = engine() {
+        engine.open_window(open);
+    }
 }
 
 /// What a report of a failure adds in explore mode: the schedule, how to repeat it, and the last events.

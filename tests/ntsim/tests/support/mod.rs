@@ -385,7 +385,7 @@ pub(crate) fn run_thread(body: impl FnOnce() + Send + 'static) {
 
 /// Lets others run, in a loop that waits for what they do: each call of the kernel is where the simulator may switch.
 pub(crate) fn pause() {
-    ntsim::explore::NtsimPause();
+    ntsim::explore::pause();
 }
 
 /// Keeps the processor, or the thread, for good.
