@@ -2,6 +2,7 @@
 
 use crate::current::{self, Name};
 use crate::live::{Counter, Live};
+use crate::log_file::LogFile;
 use crate::request::Request;
 use crate::run::Reason;
 use crate::start::{Start, StartCase};
@@ -57,10 +58,19 @@ pub(crate) struct Cases<'a> {
     /// What the cases themselves run on; the harness runs elsewhere, so that a case that blocks does not block it.
     pub(crate) system: System,
     pub(crate) request: &'a Shared<Request>,
+    /// Where the report also goes, if it was asked for.
+    pub(crate) file: Option<&'a LogFile>,
     pub(crate) device: *mut DEVICE_OBJECT,
 }
 
 impl Cases<'_> {
+    /// Brings the file of the report up to now.
+    pub(crate) fn save(&self) {
+        if let Some(file) = self.file {
+            file.save(self.passive);
+        }
+    }
+
     /// Runs a case with one of its parameters.
     pub(crate) async fn run(
         &self,

@@ -27,6 +27,7 @@ mod filter;
 #[cfg(feature = "host")]
 pub mod host;
 mod live;
+mod log_file;
 mod output;
 mod request;
 mod run;

@@ -132,11 +132,13 @@ pub(crate) async fn run(suites: &[&'static Suite], cases: &Cases<'_>) -> core::r
             Ok(counts) => totals.add(counts),
             Err(Stuck) => {
                 output::line(SUITE, format_args!("Bail out! A case did not end after it was aborted"));
+                cases.save();
                 return Err(Stuck);
             }
         }
     }
     output::line(SUITE, format_args!("# Totals: {totals}"));
+    cases.save();
     Ok(())
 }
 
@@ -152,6 +154,7 @@ async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> c
     cases.settle().await;
     let mut counts = Counts::default();
     for (number, case) in (1..).zip(selected()) {
+        cases.save();
         let verdict = match cases.request.left_out(case) {
             Some(reason) => Verdict::Skipped(reason),
             None if !begun => Verdict::Failed,
@@ -190,6 +193,7 @@ async fn run_case(case: &'static Case, cases: &Cases<'_>) -> core::result::Resul
         let mut name = Line::default();
         // A line cannot fail.
         let _ = describe(params, index, &mut name);
+        cases.save();
         let verdict = cases.run(case, &case.name, PARAMETER, index).await?;
         counts.count(&verdict);
         if let Verdict::FailedAsExpected(why) = verdict {

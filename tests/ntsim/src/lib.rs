@@ -35,6 +35,7 @@ mod cpu;
 mod debug;
 mod device;
 mod device_pointer;
+mod disk;
 mod dpc;
 mod driver;
 mod ex;

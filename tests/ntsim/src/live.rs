@@ -2,7 +2,7 @@
 //! before and after a test. Only this kernel has it.
 
 use crate::verifier::Call;
-use crate::{device_pointer, pool, registry, thread, wsk};
+use crate::{device_pointer, disk, pool, registry, thread, wsk};
 
 /// Live pool blocks, IRPs, MDLs, work items, devices, sockets, threads, handles and references of all drivers. IRQL: any
 /// up to DISPATCH_LEVEL.
@@ -16,5 +16,6 @@ pub(crate) unsafe extern "system" fn NtsimLiveObjects() -> usize {
         + thread::live_of_drivers()
         + registry::live_of_drivers()
         + device_pointer::live()
+        + disk::live()
         + wsk::live_sockets()
 }

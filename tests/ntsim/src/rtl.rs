@@ -71,6 +71,7 @@ routines! {
         KeClearEvent, KeDelayExecutionThread, KeInitializeEvent, KeReadStateEvent, KeResetEvent, KeSetEvent,
         KeWaitForSingleObject,
     }
+    disk::{ ZwCreateFile, ZwWriteFile }
     workitem::{ IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem }
 }
 

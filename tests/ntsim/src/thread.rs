@@ -10,7 +10,7 @@ use crate::fault::FaultKind;
 use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
 use crate::verifier::{Call, call_driver, require_irql, violation};
-use crate::{fault, registry, rules, stats, wait};
+use crate::{disk, fault, registry, rules, stats, wait};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, RefCell};
@@ -439,7 +439,7 @@ pub(crate) unsafe extern "system" fn PsGetCurrentThread() -> PETHREAD {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
     let _call = require_irql("ZwClose", PASSIVE_LEVEL);
-    if registry::close(Handle) {
+    if registry::close(Handle) || disk::close(Handle) {
         return STATUS_SUCCESS;
     }
     let closed = system().threads.table.lock().handles.remove(&(Handle as usize));
