@@ -15,6 +15,26 @@ pub const HIGH_LEVEL: KIRQL = 15;
 /// A spin lock's word: 0 is free.
 pub type KSPIN_LOCK = usize;
 
+/// One processor in the queue of a spin lock (private to the kernel). WDK page: KeAcquireInStackQueuedSpinLock.
+#[repr(C)]
+pub struct KSPIN_LOCK_QUEUE {
+    /// Next in the queue.
+    pub Next: *mut KSPIN_LOCK_QUEUE,
+    /// The lock, and flags in its low bits.
+    pub Lock: *mut KSPIN_LOCK,
+}
+layout!(KSPIN_LOCK_QUEUE, 16 / 8, Next @ 0, Lock @ 8);
+
+/// Who holds an in-stack queued spin lock, on the stack of the holder. WDK page: KeAcquireInStackQueuedSpinLock.
+#[repr(C)]
+pub struct KLOCK_QUEUE_HANDLE {
+    /// The place in the queue (private to the kernel).
+    pub LockQueue: KSPIN_LOCK_QUEUE,
+    /// IRQL to return to.
+    pub OldIrql: KIRQL,
+}
+layout!(KLOCK_QUEUE_HANDLE, 24 / 8, LockQueue @ 0, OldIrql @ 16);
+
 /// What every object that can be waited on begins with. WDK page: Introduction to Kernel Dispatcher Objects.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -183,6 +203,15 @@ unsafe extern "system" {
     pub fn KeAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK);
     /// Releases the lock. IRQL: DISPATCH_LEVEL. WDK page: KeReleaseSpinLockFromDpcLevel.
     pub fn KeReleaseSpinLockFromDpcLevel(SpinLock: *mut KSPIN_LOCK);
+    /// Raises to DISPATCH_LEVEL and takes the lock, which is never taken in another way, in order of arrival. IRQL: <=
+    /// DISPATCH_LEVEL. WDK page: KeAcquireInStackQueuedSpinLock.
+    pub fn KeAcquireInStackQueuedSpinLock(SpinLock: *mut KSPIN_LOCK, LockHandle: *mut KLOCK_QUEUE_HANDLE);
+    /// Releases the lock and restores the IRQL. IRQL: DISPATCH_LEVEL. WDK page: KeReleaseInStackQueuedSpinLock.
+    pub fn KeReleaseInStackQueuedSpinLock(LockHandle: *mut KLOCK_QUEUE_HANDLE);
+    /// Takes the lock, in order of arrival. IRQL: DISPATCH_LEVEL. WDK page: KeAcquireInStackQueuedSpinLockAtDpcLevel.
+    pub fn KeAcquireInStackQueuedSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK, LockHandle: *mut KLOCK_QUEUE_HANDLE);
+    /// Releases the lock. IRQL: DISPATCH_LEVEL. WDK page: KeReleaseInStackQueuedSpinLockFromDpcLevel.
+    pub fn KeReleaseInStackQueuedSpinLockFromDpcLevel(LockHandle: *mut KLOCK_QUEUE_HANDLE);
 
     /// Makes a DPC. IRQL: any. WDK page: KeInitializeDpc.
     pub fn KeInitializeDpc(Dpc: *mut KDPC, DeferredRoutine: PKDEFERRED_ROUTINE, DeferredContext: *mut c_void);

@@ -30,6 +30,7 @@ mod status;
 mod tcp_info;
 mod time;
 mod types;
+pub mod watch;
 #[cfg(all(windows, feature = "wdk"))]
 pub mod wdk;
 mod wsk;
@@ -52,6 +53,7 @@ pub use status::*;
 pub use tcp_info::*;
 pub use time::*;
 pub use types::*;
+pub use watch::PAGED_CODE;
 pub use wsk::*;
 pub use wsk_client::*;
 pub use wsk_codes::*;

@@ -3,14 +3,17 @@
 //! Ownership is why the order here matters: once the routine of the owner's stack location has been called, the IRP may be
 //! freed, reused or sent again, by that routine or by a thread that it woke. Nothing of the IRP is touched after.
 
+use crate::cpu;
 use crate::device;
 use crate::driver::{self, Slot};
-use crate::irp::{self, COMPLETING, Record, SENT};
+use crate::flight::What;
+use crate::irp::{self, COMPLETING, Record, SENT, WAS_SENT};
 use crate::rules;
 use crate::sched::Mutex;
 use crate::system::system;
+use crate::track::Completion;
 use crate::verifier::{self, call_driver, require_irql, violation};
-use crate::{fault, sched, stats};
+use crate::{fault, flight, sched, stats, unwound, watchdog};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -112,11 +115,12 @@ pub(crate) unsafe fn call(device: *mut DEVICE_OBJECT, irp: *mut IRP, name: &'sta
 pub(crate) unsafe fn complete(irp: *mut IRP, call: &str) {
     sched::point("an IRP is completed");
     stats::count(&system().counters.completions);
+    watchdog::note_hand_over();
     // SAFETY: the caller's promise; see the module's comment for the end of it.
     unsafe {
         let record = irp::record(irp, call);
         if (*irp).CurrentLocation > (*irp).StackCount
-            || record.state.fetch_or(COMPLETING, Ordering::AcqRel) & COMPLETING != 0
+            || record.state.fetch_or(COMPLETING | WAS_SENT, Ordering::AcqRel) & COMPLETING != 0
         {
             violation(&rules::IRP_COMPLETED_TWICE, format_args!("{call} of {irp:p}, which is completed already"));
         }
@@ -127,6 +131,8 @@ pub(crate) unsafe fn complete(irp: *mut IRP, call: &str) {
         if (*irp).CancelRoutine.is_some() {
             violation(&rules::IRP_CANCEL_ROUTINE, format_args!("{call} of {irp:p}"));
         }
+        unwound::check(&rules::IOSB_UNWOUND, (*irp).UserIosb as usize, "Irp->UserIosb");
+        unwound::check(&rules::EVENT_UNWOUND, (*irp).UserEvent as usize, "Irp->UserEvent");
         loop {
             let location = (*irp).Overlay.CurrentStackLocation;
             let number = (*irp).CurrentLocation;
@@ -147,17 +153,28 @@ pub(crate) unsafe fn complete(irp: *mut IRP, call: &str) {
             clear(location);
             let driver_made = record.request.is_none();
 
+            if (*location).CompletionRoutine.is_some() {
+                flight::end(context as usize, What::Context, irp as usize);
+            }
             if let Some(routine) = routine {
+                unwound::check(&rules::IOSB_UNWOUND, context as usize, "the context of a completion routine");
                 let above = (*irp).Overlay.CurrentStackLocation;
                 let device = if top { null_mut() } else { (*above).DeviceObject };
                 let slot = if top { record.owner } else { device::driver_of(device) };
                 let given = if top { COMPLETING | SENT } else { COMPLETING };
                 record.state.fetch_and(!given, Ordering::AcqRel);
-                if call_completion_routine(slot, routine, device, irp, context) == STATUS_MORE_PROCESSING_REQUIRED {
+                let nested = Completion::begin();
+                let status = call_completion_routine(slot, routine, device, irp, context);
+                drop(nested);
+                if status == STATUS_MORE_PROCESSING_REQUIRED {
                     return;
                 }
                 if top && driver_made {
                     violation(&rules::IRP_NOT_KEPT, format_args!("the IRP at {irp:p}"));
+                }
+                if marked && !top && (*above).Control & SL_PENDING_RETURNED == 0 {
+                    let detail = format_args!("the IRP at {irp:p}, whose PendingReturned was set");
+                    violation(&rules::IRP_PENDING_LOST, detail);
                 }
                 record.state.fetch_or(given, Ordering::AcqRel);
             } else if !top && marked {
@@ -281,7 +298,10 @@ unsafe fn check_context(irp: *mut IRP, location: *mut IO_STACK_LOCATION, call: &
 /// `Irp` is the caller's and its next stack location is filled in; `DeviceObject` is live.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn IofCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS {
-    let _call = require_irql("IofCallDriver", DISPATCH_LEVEL);
+    let _call = verifier::Call::begin("IofCallDriver");
+    if cpu::irql() > DISPATCH_LEVEL {
+        violation(&rules::IRP_SEND_IRQL, format_args!("IofCallDriver with {Irp:p} at IRQL {}", cpu::irql()));
+    }
     // SAFETY: the caller's promise.
     unsafe { call(DeviceObject, Irp, "IofCallDriver") }
 }
@@ -290,7 +310,11 @@ pub(crate) unsafe extern "system" fn IofCallDriver(DeviceObject: *mut DEVICE_OBJ
 /// `Irp` is the caller's, and is not after.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn IofCompleteRequest(Irp: *mut IRP, _PriorityBoost: i8) {
-    let _call = require_irql("IofCompleteRequest", DISPATCH_LEVEL);
+    let _call = verifier::Call::begin("IofCompleteRequest");
+    if cpu::irql() > DISPATCH_LEVEL {
+        violation(&rules::IRP_COMPLETE_IRQL, format_args!("IofCompleteRequest of {Irp:p} at IRQL {}", cpu::irql()));
+    }
+    verifier::require_no_lock("IofCompleteRequest");
     // SAFETY: the caller's promise.
     unsafe { complete(Irp, "IofCompleteRequest") };
 }

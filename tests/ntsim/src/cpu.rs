@@ -17,7 +17,9 @@ use crate::poll::Sources;
 use crate::sched::Mutex;
 use crate::system::{System, system};
 use crate::thread::Objects;
-use crate::{clock, dpc, poll, rules, timer, verifier};
+use crate::track::Track;
+use crate::watchdog::DpcWatch;
+use crate::{clock, dpc, pages, poll, rules, timer, verifier};
 use parking_lot::RawMutex;
 use parking_lot::lock_api::RawMutex as _;
 use std::cell::Cell;
@@ -47,6 +49,8 @@ pub(crate) struct Current {
     pub(crate) call: Cell<&'static str>,
     /// Depth of KeEnterCriticalRegion.
     pub(crate) critical_regions: Cell<u32>,
+    /// What the verifier remembers.
+    pub(crate) track: Track,
     /// The processors that it is bound to as a system thread; 0 for none.
     pub(crate) affinity: Cell<usize>,
     /// Explore mode: it stays on its processor for now.
@@ -67,6 +71,7 @@ impl Current {
             driver: Cell::new(Slot::HOST),
             call: Cell::new("none"),
             critical_regions: Cell::new(0),
+            track: Track::new(),
             affinity: Cell::new(0),
             pinned: Cell::new(false),
             is_idle: Cell::new(false),
@@ -143,6 +148,8 @@ pub(crate) struct Processor {
     pub(crate) timers: Mutex<timer::Table>,
     /// What it polls.
     pub(crate) sources: Sources,
+    /// The DPC routine that runs.
+    pub(crate) watch: DpcWatch,
     /// Addresses of the spin locks that its owner holds; written by the owner only.
     held: [AtomicUsize; MAX_HELD_LOCKS],
     held_count: AtomicUsize,
@@ -158,6 +165,7 @@ impl Processor {
             dpcs: dpc::Queue::default(),
             timers: Mutex::new(timer::Table::default()),
             sources: Sources::default(),
+            watch: DpcWatch::default(),
             held: [const { AtomicUsize::new(0) }; MAX_HELD_LOCKS],
             held_count: AtomicUsize::new(0),
         }
@@ -211,6 +219,7 @@ impl Processor {
     /// Raises the calling thread, whose current processor this is, to `irql`.
     fn enter_dispatch(&self, irql: KIRQL) {
         self.own();
+        pages::page_out();
         current().irql.set(irql);
     }
 
@@ -299,6 +308,11 @@ impl Processor {
         self.held_count.store(count - 1, Ordering::Relaxed);
     }
 
+    /// The spin locks held on this processor, for its owner.
+    pub(crate) fn held(&self) -> impl Iterator<Item = usize> {
+        self.held[..self.held_count.load(Ordering::Relaxed)].iter().map(|lock| lock.load(Ordering::Relaxed))
+    }
+
     /// A spin lock held on this processor whose word lies in the range.
     pub(crate) fn held_within(&self, range: &std::ops::Range<usize>) -> Option<usize> {
         let count = self.held_count.load(Ordering::Relaxed);
@@ -333,6 +347,7 @@ pub(crate) fn adopt_on(processor: u32) {
     current.processor.set(processor);
     current.irql.set(PASSIVE_LEVEL);
     current.critical_regions.set(0);
+    current.track.reset();
 }
 
 /// A processor for a new thread or socket, in turn.
@@ -430,6 +445,9 @@ pub(crate) unsafe extern "system" fn KfRaiseIrql(NewIrql: KIRQL) -> KIRQL {
     if NewIrql < old || NewIrql > HIGH_LEVEL {
         verifier::violation(&rules::IRQL_RAISE, format_args!("KeRaiseIrql to {NewIrql} at IRQL {old}"));
     }
+    // The first call of a thread makes it known to the kernel, with nothing saved.
+    processor();
+    current().track.note_raise(old);
     raise(NewIrql)
 }
 
@@ -442,6 +460,7 @@ pub(crate) unsafe extern "system" fn KeLowerIrql(NewIrql: KIRQL) {
     if NewIrql > old {
         verifier::violation(&rules::IRQL_LOWER, format_args!("KeLowerIrql to {NewIrql} at IRQL {old}"));
     }
+    current().track.note_lower(NewIrql, "KeLowerIrql");
     lower(NewIrql);
 }
 

@@ -7,7 +7,7 @@ use crate::cpu::{self, Processor, current};
 use crate::driver::Slot;
 use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
-use crate::verifier::{call_driver, require_irql, violation};
+use crate::verifier::{self, call_driver, require_irql, uninitialized, violation};
 use crate::{fault, rules, sched, stats};
 use std::ffi::c_void;
 use std::ops::Range;
@@ -167,7 +167,7 @@ unsafe fn routine_of(dpc: *mut KDPC) -> PKDEFERRED_ROUTINE {
     // SAFETY: the caller's promise.
     match unsafe { ((*dpc).Type, (*dpc).DeferredRoutine) } {
         (DPC_TYPE, Some(routine)) => routine,
-        _ => violation(&rules::UNINITIALIZED, format_args!("the KDPC at {dpc:p} is not initialized")),
+        _ => uninitialized(dpc as usize, format_args!("the KDPC at {dpc:p} is not initialized")),
     }
 }
 
@@ -175,15 +175,20 @@ unsafe fn routine_of(dpc: *mut KDPC) -> PKDEFERRED_ROUTINE {
 pub(crate) fn drain(processor: &Processor) -> bool {
     let limit = processor.dpcs.length.load(Ordering::Relaxed) + DRAIN_LIMIT;
     for _ in 0..limit {
-        let Some(taken) = processor.dpcs.pop() else { return false };
+        let Some(taken) = processor.dpcs.pop() else {
+            processor.watch.rest();
+            return false;
+        };
         sched::point("a DPC begins");
         stats::count(&system().counters.dpcs);
         let [first, second] = taken.arguments;
+        processor.watch.begin(taken.dpc as usize, taken.routine as usize, taken.context as usize);
         // SAFETY: the driver's routine, called as its type says; the KDPC may be reused or freed by now, but it is only
         // passed on.
         call_driver("DPC routine", taken.driver, || unsafe {
             (taken.routine)(taken.dpc, taken.context, first, second)
         });
+        processor.watch.end();
     }
     !processor.dpcs.is_empty()
 }
@@ -253,6 +258,7 @@ pub(crate) unsafe extern "system" fn KeInitializeDpc(
     let _call = require_irql("KeInitializeDpc", HIGH_LEVEL);
     let address = Dpc as usize;
     check_range(&(address..address + size_of::<KDPC>()), "the memory to initialize");
+    verifier::check_object(address, "the KDPC");
     // SAFETY: the caller's promise; a KDPC is plain data, for which zero is valid.
     unsafe {
         Dpc.write_bytes(0, 1);

@@ -7,15 +7,13 @@ use crate::rules;
 use crate::sched::{Gate, Mutex};
 use crate::system::system;
 use crate::verifier::{Call, call_driver, violation};
-use crate::{clock, complete, device, device_pointer, disk, irp, pool, registry, thread, timer, wsk};
+use crate::{clock, complete, device, device_pointer, disk, irp, pool, registry, tasks, thread, timer, wsk};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use wsk_sys::*;
 
 /// `Type` of a driver object.
 const DRIVER_TYPE: i16 = 4;
-/// How long an unload waits for what holds the driver.
-const HOLD_PATIENCE: Duration = Duration::from_secs(20);
 /// How long an unload waits for open handles.
 const HANDLE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -274,13 +272,15 @@ fn wait_for_handles(slot: Slot) {
 fn wait_for_holds(slot: Slot) {
     let state = system().drivers.state(slot);
     let mut inner = state.inner.lock();
-    let deadline = clock::now() + clock::from_duration(HOLD_PATIENCE);
+    let deadline = clock::now() + clock::from_duration(system().checks.unload_patience);
     while inner.holds != 0 {
         if !state.changed.wait_until(&mut inner, deadline) {
             let holds = inner.holds;
             drop(inner);
-            let what = irp::in_flight_with_routine_of(slot).unwrap_or_else(|| "a work item does not end".into());
-            violation(&rules::UNLOAD_IRP, format_args!("{holds} routines hold the driver for ever: {what}"));
+            match irp::in_flight_with_routine_of(slot) {
+                Some(irp) => violation(&rules::UNLOAD_IRP, format_args!("{holds} hold the driver for ever: {irp}")),
+                None => violation(&rules::UNLOAD_WORK_ITEM, format_args!("{holds} of its work items do not end")),
+            }
         }
     }
 }
@@ -312,6 +312,7 @@ fn checks(slot: Slot) {
 
 /// What must have been given back.
 pub(crate) fn leak_checks(slot: Slot) {
+    tasks::unload_checks(slot);
     device::unload_checks(slot);
     device_pointer::unload_checks(slot);
     registry::unload_checks(slot);

@@ -2,7 +2,7 @@
 
 use crate::pool::{self, Found, Kind, PAGE};
 use crate::system::system;
-use crate::verifier::{Call, violation};
+use crate::verifier::{self, Call, violation};
 use crate::{cpu, fault, rules, stats};
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -14,6 +14,8 @@ const POOL_FLAG_NON_PAGED_EXECUTE: u64 = 0x80;
 const POOL_FLAG_PAGED: u64 = 0x100;
 /// Bit of a POOL_TYPE that says that it is paged.
 const POOL_TYPE_PAGED: POOL_TYPE = 1;
+/// Tags of allocations without a tag of their own, in debuggers.
+const DEFAULT_TAGS: [[u8; 4]; 3] = [*b"None", *b"Ddk ", *b" kdD"];
 /// No driver gets more at once.
 const MAX_BLOCK: usize = 1 << 30;
 
@@ -31,6 +33,9 @@ fn allocate(call: &'static str, paged: bool, size: usize, tag: u32, zero: bool) 
     check_irql(&rules::POOL_ALLOC_IRQL, call, paged);
     if size == 0 || tag == 0 {
         violation(&rules::POOL_ZERO, format_args!("{call} of {size} bytes with tag {tag:#x}"));
+    }
+    if DEFAULT_TAGS.contains(&tag.to_le_bytes()) {
+        verifier::warn(&rules::POOL_DEFAULT_TAG, format_args!("{call} of {size} bytes with tag {tag:#x}"));
     }
     stats::count(&system().counters.pool_allocations);
     if size > MAX_BLOCK || fault::allocation_fails() {

@@ -8,12 +8,15 @@ use crate::complete::{self, Outcome};
 use crate::cpu::{self, current};
 use crate::driver::Slot;
 use crate::file::Request;
+use crate::flight::{self, What};
+use crate::frozen::Frozen;
+use crate::lockorder::Way;
 use crate::pool::{self, Found, Kind};
 use crate::rules::{self, Rule};
 use crate::sched::Mutex;
 use crate::system::system;
 use crate::verifier::{self, require_irql, violation};
-use crate::{fault, irp_memory, spinlock, stats};
+use crate::{fault, irp_memory, pages, spinlock, stats};
 use std::mem::offset_of;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -32,6 +35,8 @@ pub(crate) const SENT: u32 = 1;
 const AT_PROVIDER: u32 = 2;
 /// State: its completion is walking up the stack locations.
 pub(crate) const COMPLETING: u32 = 4;
+/// State: was sent, or completed, since it was made or reused.
+pub(crate) const WAS_SENT: u32 = 8;
 
 /// The hidden record of an IRP.
 pub(crate) struct Record {
@@ -44,17 +49,26 @@ pub(crate) struct Record {
     pub(crate) request: Option<Arc<Request>>,
     /// The dispatch routines that have it, by stack location.
     pub(crate) frames: Mutex<Vec<(i8, Arc<Mutex<Outcome>>)>>,
+    /// What is in it while the WSK provider has it.
+    frozen: Mutex<Option<Frozen>>,
 }
 
 impl Record {
     /// The record of a fresh IRP.
     pub(crate) fn new(irp: *mut IRP, owner: Slot, request: Option<Arc<Request>>) -> Record {
-        Record { live: LIVE ^ irp as usize, owner, state: AtomicU32::new(0), request, frames: Mutex::default() }
+        Record {
+            live: LIVE ^ irp as usize,
+            owner,
+            state: AtomicU32::new(0),
+            request,
+            frames: Mutex::default(),
+            frozen: Mutex::default(),
+        }
     }
 
     /// Whether the IRP is in flight, or its completion is walking.
     pub(crate) fn is_busy(&self) -> bool {
-        self.state.load(Ordering::Acquire) != 0
+        self.state.load(Ordering::Acquire) & !WAS_SENT != 0
     }
 }
 
@@ -78,6 +92,9 @@ pub(crate) unsafe fn record(irp: *mut IRP, call: &str) -> &'static Record {
     if irp.is_null() || !(irp as usize).is_multiple_of(16) {
         violation(&rules::IRP_FREED, format_args!("{call} with {irp:p}"));
     }
+    if pages::is_freed(irp as usize) {
+        violation(&rules::IRP_FREED, format_args!("{call} with {irp:p}, which was completed and is gone"));
+    }
     let block = block_of(irp);
     // SAFETY: memory in front of an IRP is its record. What a driver passes instead is at least an address in its own
     // memory, which is told by the mark.
@@ -100,7 +117,10 @@ pub(crate) unsafe fn record(irp: *mut IRP, call: &str) -> &'static Record {
 pub(crate) fn allocate(stack_size: i8, request: Option<Arc<Request>>) -> *mut IRP {
     let locations = usize::try_from(stack_size).expect("the caller checked the stack size");
     let size = size_of::<Allocated>() + locations * size_of::<IO_STACK_LOCATION>();
-    let block: *mut Allocated = pool::allocate(Kind::Irp, size, 0).as_ptr().cast();
+    // An IRP of the I/O manager is gone for the driver that completed it: whoever touches it then is told at once.
+    let guarded = request.is_some() && system().checks.costly;
+    let allocate = if guarded { pool::allocate_on_pages } else { pool::allocate };
+    let block: *mut Allocated = allocate(Kind::Irp, size, 0).as_ptr().cast();
     let owner = if request.is_some() { Slot::HOST } else { current().driver.get() };
     // SAFETY: the block is fresh and has room for the record, the IRP, and the stack locations after it.
     unsafe {
@@ -184,11 +204,18 @@ pub(crate) unsafe fn advance(irp: *mut IRP, record: &Record, call: &str) -> *mut
         if (*irp).CancelRoutine.is_some() {
             violation(&rules::IRP_FORWARD_CANCEL_ROUTINE, format_args!("{call} with {irp:p}"));
         }
-        record.state.fetch_or(SENT, Ordering::AcqRel);
+        record.state.fetch_or(SENT | WAS_SENT, Ordering::AcqRel);
         complete::note_forwarded(record, number);
         (*irp).CurrentLocation = number - 1;
         let next = (*irp).Overlay.CurrentStackLocation.sub(1);
         (*irp).Overlay.CurrentStackLocation = next;
+        if (*next).CompletionRoutine.is_some() {
+            flight::begin((*next).Context as usize, What::Context, irp as usize);
+        }
+        let track = &current().track;
+        for address in [(*next).Context as usize, (*irp).UserIosb as usize, (*irp).UserEvent as usize] {
+            track.note_object(address);
+        }
         next
     }
 }
@@ -219,6 +246,7 @@ pub(crate) unsafe fn provider_accept(irp: *mut IRP, call: &'static str) {
         }
         (*next).DeviceObject = null_mut();
         (*next).Control |= SL_PENDING_RETURNED;
+        *record.frozen.lock() = Some(Frozen::poison(irp));
     }
 }
 
@@ -235,6 +263,9 @@ pub(crate) unsafe fn provider_complete(irp: *mut IRP, status: NTSTATUS, informat
         if record.state.fetch_and(!AT_PROVIDER, Ordering::AcqRel) & AT_PROVIDER == 0 {
             violation(&rules::IRP_COMPLETED_TWICE, format_args!("{call} of {irp:p}, which it does not have"));
         }
+        if let Some(frozen) = record.frozen.lock().take() {
+            frozen.check(irp);
+        }
         (*irp).IoStatus = IO_STATUS_BLOCK { Status: status, Information: information };
         complete::complete(irp, call);
     }
@@ -247,9 +278,13 @@ pub(crate) unsafe fn provider_complete(irp: *mut IRP, status: NTSTATUS, informat
 pub(crate) unsafe fn cancel(irp: *mut IRP) -> bool {
     // SAFETY: the caller's promise; the cancel lock is the kernel's. After the routine ran the IRP may be gone.
     unsafe {
-        record(irp, "IoCancelIrp");
+        let record = record(irp, "IoCancelIrp");
+        let mine = record.request.is_none() && (*irp).CurrentLocation > (*irp).StackCount;
+        if mine && record.state.load(Ordering::Acquire) & WAS_SENT == 0 && (*irp).CancelRoutine.is_none() {
+            verifier::warn(&rules::IRP_CANCEL_UNSENT, format_args!("IoCancelIrp with {irp:p}"));
+        }
         let lock = system().cancel_lock.as_ptr();
-        let irql = spinlock::acquire_raise(lock);
+        let irql = spinlock::acquire_raise(lock, Way::Plain);
         AtomicU8::from_ptr(&raw mut (*irp).Cancel).store(TRUE, Ordering::Release);
         // Who sets a cancel routine looks at the flag after: one of the two sees the other.
         fence(Ordering::SeqCst);
@@ -260,7 +295,7 @@ pub(crate) unsafe fn cancel(irp: *mut IRP) -> bool {
             return false;
         }
         let routine = std::mem::transmute::<*mut std::ffi::c_void, PDRIVER_CANCEL>(routine);
-        if record(irp, "IoCancelIrp").state.load(Ordering::Acquire) & AT_PROVIDER != 0
+        if record.state.load(Ordering::Acquire) & AT_PROVIDER != 0
             && let Some(delay) = fault::cancel_is_missed()
         {
             spinlock::release_lower(lock, irql);
@@ -294,7 +329,7 @@ fn cancel_late(irp: *mut IRP, routine: PDRIVER_CANCEL, delay: Duration) {
     let cancel = move || {
         // SAFETY: the cancel lock is the kernel's; the IRP is completed by its routine, not before.
         unsafe {
-            let irql = spinlock::acquire_raise(system().cancel_lock.as_ptr());
+            let irql = spinlock::acquire_raise(system().cancel_lock.as_ptr(), Way::Plain);
             call_cancel_routine(irp as *mut IRP, routine, irql);
         }
     };
@@ -363,7 +398,9 @@ pub(crate) unsafe extern "system" fn IoReuseIrp(Irp: *mut IRP, Status: NTSTATUS)
     let _call = require_irql("IoReuseIrp", DISPATCH_LEVEL);
     // SAFETY: the caller's promise.
     unsafe {
-        check_idle(Irp, record(Irp, "IoReuseIrp"), &rules::IRP_REUSE_IN_FLIGHT, "IoReuseIrp");
+        let record = record(Irp, "IoReuseIrp");
+        check_idle(Irp, record, &rules::IRP_REUSE_IN_FLIGHT, "IoReuseIrp");
+        record.state.store(0, Ordering::Relaxed);
         initialize(Irp, (*Irp).StackCount, (*Irp).AllocationFlags);
         (*Irp).IoStatus.Status = Status;
     }

@@ -1,5 +1,6 @@
 //! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
 
+use crate::checks::Checks;
 use crate::disk::Disk;
 use crate::driver::{self, Loaded};
 use crate::fault::{FaultKind, Faults, Site, Strike};
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) os_build: u32,
     pub(crate) sink: Sink,
     pub(crate) seed: u64,
+    pub(crate) checks: Checks,
     pub(crate) registry: Registry,
     pub(crate) disk: Disk,
     pub(crate) faults: Faults,
@@ -63,6 +65,12 @@ impl Builder {
     /// The host's folder that is drive C for drivers. Without one there is no such drive.
     pub fn drive_c(mut self, folder: impl Into<PathBuf>) -> Builder {
         self.config.disk = Disk::new(folder.into());
+        self
+    }
+
+    /// Limits and costs of the verifier's checks.
+    pub fn checks(mut self, checks: Checks) -> Builder {
+        self.config.checks = checks;
         self
     }
 
@@ -114,6 +122,7 @@ impl Kernel {
                 os_build: 19045,
                 sink: debug::default_sink(),
                 seed: 0,
+                checks: Checks::default(),
                 registry: Registry::default(),
                 disk: Disk::default(),
                 faults: Faults::none(),

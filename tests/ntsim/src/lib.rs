@@ -24,10 +24,15 @@
 //! `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool` memory with `ex` the pool routines, `mdl`,
 //! `slist`; `fault` what goes wrong on demand and `choice` what is left open; `irp`, `irp_memory` and `complete` requests;
 //! `device`, `driver` and `object` objects, load and unload, with `device_pointer` and `registry`; `rundown` its protection;
-//! `rules` and `verifier` the checks; `debug`, `rtl`, `stats`, `live` the rest; `wsk` the WSK provider; `network` the network in memory;
-//! `host` what is particular to the host's system.
+//! `disk` files; `debug`, `rtl`, `stats`, `live` the rest; `wsk` the WSK provider; `network` the network in memory; `host` what
+//! is particular to the host's system.
+//!
+//! The verifier is in `rules` and `verifier`, with what it remembers: `track` and `unwound` about threads and their stacks,
+//! `lockorder` about spin locks, `flight` and `frozen` about requests, `pages` about memory, `tasks` about executors,
+//! `watchdog` about time. `checks` are its settings.
 #![allow(non_snake_case, non_upper_case_globals)]
 
+mod checks;
 mod choice;
 mod clock;
 mod complete;
@@ -42,16 +47,23 @@ mod ex;
 pub mod explore;
 mod fault;
 mod file;
+mod flight;
+mod frozen;
 pub mod host;
 mod irp;
 mod irp_memory;
 mod kernel;
 mod live;
+mod lockorder;
 mod mdl;
+mod mdl_lock;
 pub mod network;
 mod object;
+mod pages;
+mod partial;
 mod poll;
 mod pool;
+mod queued_lock;
 mod registry;
 mod rtl;
 mod rules;
@@ -61,13 +73,18 @@ mod slist;
 mod spinlock;
 mod stats;
 mod system;
+mod tasks;
 mod thread;
 mod timer;
+mod track;
+mod unwound;
 mod verifier;
 mod wait;
+mod watchdog;
 mod workitem;
 pub mod wsk;
 
+pub use checks::Checks;
 pub use fault::{FaultKind, Faults, Site, Strike};
 pub use file::{File, Pending};
 pub use kernel::{Builder, Driver, Kernel, LoadReport};

@@ -1,10 +1,11 @@
 //! MDLs. The simulated machine has one address space, so an MDL's pages are its buffer's own, and a page number is an
 //! address.
 
+use crate::flight::{self, What};
 use crate::pool::{self, Found, Kind, PAGE};
 use crate::system::system;
 use crate::verifier::{require_irql, violation};
-use crate::{fault, irp, rules, stats};
+use crate::{fault, irp, partial, rules, stats};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -22,9 +23,13 @@ fn transfers(mdl: *mut MDL) -> &'static AtomicU16 {
 /// `mdl` is null or a valid chain.
 pub(crate) unsafe fn begin_transfer(mut mdl: *mut MDL) {
     while !mdl.is_null() {
+        partial::check(mdl, "a transfer");
         transfers(mdl).fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise.
-        mdl = unsafe { (*mdl).Next };
+        unsafe {
+            flight::begin(MmGetMdlVirtualAddress(mdl) as usize, What::Buffer, mdl as usize);
+            mdl = (*mdl).Next;
+        }
     }
 }
 
@@ -36,12 +41,20 @@ pub(crate) unsafe fn end_transfer(mut mdl: *mut MDL) {
     while !mdl.is_null() {
         transfers(mdl).fetch_sub(1, Ordering::Release);
         // SAFETY: the caller's promise.
-        mdl = unsafe { (*mdl).Next };
+        unsafe {
+            flight::end(MmGetMdlVirtualAddress(mdl) as usize, What::Buffer, mdl as usize);
+            mdl = (*mdl).Next;
+        }
     }
 }
 
+/// Whether a transfer uses the MDL.
+pub(crate) fn is_busy(mdl: *mut MDL) -> bool {
+    transfers(mdl).load(Ordering::Acquire) != 0
+}
+
 /// Stops the run if the MDL is used by a transfer.
-fn check_idle(mdl: *mut MDL, call: &str) {
+pub(crate) fn check_idle(mdl: *mut MDL, call: &str) {
     let count = transfers(mdl).load(Ordering::Acquire);
     if count != 0 {
         violation(&rules::MDL_IN_FLIGHT, format_args!("{call} with {mdl:p}, which {count} transfers use"));
@@ -62,7 +75,7 @@ unsafe fn check_unmapped(mdl: *mut MDL, call: &str) {
 }
 
 /// Stops the run unless the address is that of a live MDL, as far as can be told: a driver may make one of its own memory.
-fn check_live(mdl: *mut MDL, call: &str) {
+pub(crate) fn check_live(mdl: *mut MDL, call: &str) {
     if mdl.is_null() {
         violation(&rules::MDL_BAD_FREE, format_args!("{call} with a null MDL"));
     }
@@ -125,6 +138,8 @@ pub(crate) unsafe extern "system" fn IoFreeMdl(Mdl: *mut MDL) {
     check_idle(Mdl, "IoFreeMdl");
     // SAFETY: a live MDL.
     unsafe { check_unmapped(Mdl, "IoFreeMdl") };
+    partial::source_gone(Mdl, is_busy, "IoFreeMdl");
+    partial::forget(Mdl);
     pool::free(Mdl as usize, &block);
 }
 
@@ -140,6 +155,11 @@ pub(crate) unsafe extern "system" fn MmBuildMdlForNonPagedPool(MemoryDescriptorL
     unsafe {
         let address = MmGetMdlVirtualAddress(mdl) as usize;
         let length = (*mdl).ByteCount as usize;
+        partial::forget(mdl);
+        if crate::cpu::current().track.is_on_stack(address) {
+            let detail = format_args!("the buffer of {mdl:p}, {length} bytes at {address:#x}, is on the stack");
+            violation(&rules::MDL_NOT_NONPAGED, detail);
+        }
         // Memory that is no block may be a driver's image, which is resident too.
         if let Some((start, block)) = pool::containing(address) {
             let resident = block.freed.is_none() && block.kind == Kind::Pool { paged: false };
@@ -212,6 +232,7 @@ pub(crate) unsafe extern "system" fn IoBuildPartialMdl(
         (*TargetMdl).ByteCount = length as u32;
         (*TargetMdl).MdlFlags = MDL_PARTIAL | source.MdlFlags & INHERITED;
         (*TargetMdl).MappedSystemVa = source.MappedSystemVa.wrapping_byte_add(address - start);
+        partial::built(SourceMdl, TargetMdl);
     }
 }
 
@@ -230,6 +251,7 @@ pub(crate) unsafe extern "system" fn MmMapLockedPagesSpecifyCache(
     let _call = require_irql(CALL, DISPATCH_LEVEL);
     let mdl = MemoryDescriptorList;
     check_live(mdl, CALL);
+    partial::check(mdl, CALL);
     // SAFETY: the caller's promise.
     unsafe {
         let flags = (*mdl).MdlFlags;

@@ -9,12 +9,14 @@ use crate::explore::engine;
 use crate::rules::{self, Rule};
 use crate::sched::Mutex;
 use crate::system::{running, system};
-use crate::verifier::violation;
-use crate::{dpc, irp_memory, spinlock, timer, wait};
+use crate::verifier::{names_frames, violation};
+use crate::{dpc, flight, irp_memory, lockorder, pages, spinlock, timer, wait, watchdog};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Size of a page.
 pub(crate) const PAGE: usize = 4096;
@@ -93,6 +95,9 @@ impl fmt::Display for Trace {
 
 /// Writes return addresses up to the first 0, a line for each, with names where the program has them.
 pub(crate) fn write_frames(f: &mut fmt::Formatter<'_>, addresses: &[usize]) -> fmt::Result {
+    if !names_frames() {
+        return write!(f, " {:#x}", addresses[0]);
+    }
     for &address in addresses.iter().take_while(|&&address| address != 0) {
         let mut named = false;
         // A return address may be the first of the next line; one less is inside the call.
@@ -120,6 +125,8 @@ pub(crate) struct Block {
     pub(crate) size: usize,
     /// Its tag; 0 for objects.
     pub(crate) tag: u32,
+    /// Whether it is on pages of its own.
+    on_pages: bool,
     /// Who allocated it.
     pub(crate) driver: Slot,
     /// Where it was allocated.
@@ -129,8 +136,24 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Whether it is on pages of its own.
+    pub(crate) fn is_on_pages(&self) -> bool {
+        self.on_pages
+    }
+
     fn guard(&self) -> usize {
         if self.size < PAGE { GUARD } else { PAGE }
+    }
+
+    /// The bytes before and after it, which are written by nobody.
+    fn guards(&self, address: usize) -> (Range<usize>, Range<usize>) {
+        let end = address + self.size;
+        if self.on_pages {
+            let data = pages::data(address, self.size);
+            (data.start..address, end..data.end)
+        } else {
+            (address - self.guard()..address, end..end + GUARD)
+        }
     }
 
     fn layout(&self) -> Layout {
@@ -163,6 +186,8 @@ impl fmt::Display for Block {
 #[derive(Default)]
 pub(crate) struct Pool {
     table: Mutex<Table>,
+    /// Live blocks of paged pool.
+    paged: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -180,26 +205,49 @@ fn all(memory: &[u8], byte: u8) -> bool {
     memory.chunks(PAGE).all(|chunk| chunk == &pattern[..chunk.len()])
 }
 
-/// Allocates a block for the driver whose code runs. Fresh memory is filled with a pattern.
+/// Allocates a block for the driver whose code runs. Fresh memory is filled with a pattern. Paged pool is on pages of its
+/// own, and everything is if the host program asked for special pool.
 pub(crate) fn allocate(kind: Kind, size: usize, tag: u32) -> NonNull<u8> {
-    let block =
-        Block { kind, size, tag, driver: current().driver.get(), trace: Box::new(Trace::capture()), freed: None };
-    let layout = block.layout();
-    let guard = block.guard();
-    // SAFETY: the layout has a size above zero, and the writes stay within it.
-    let address = unsafe {
-        let base = alloc(layout);
+    allocate_on(kind, size, tag, kind == Kind::Pool { paged: true } || system().checks.special_pool)
+}
+
+/// As [`allocate`], on pages of the block's own if the host has such.
+pub(crate) fn allocate_on_pages(kind: Kind, size: usize, tag: u32) -> NonNull<u8> {
+    allocate_on(kind, size, tag, true)
+}
+
+fn allocate_on(kind: Kind, size: usize, tag: u32, on_pages: bool) -> NonNull<u8> {
+    let pages = if on_pages { pages::allocate(size, kind == Kind::Pool { paged: true }) } else { None };
+    let block = Block {
+        kind,
+        size,
+        tag,
+        on_pages: pages.is_some(),
+        driver: current().driver.get(),
+        trace: Box::new(Trace::capture()),
+        freed: None,
+    };
+    let address = pages.unwrap_or_else(|| {
+        let layout = block.layout();
+        // SAFETY: the layout has a size above zero.
+        let base = unsafe { alloc(layout) };
         if base.is_null() {
             handle_alloc_error(layout);
         }
-        let address = base.add(guard);
-        base.write_bytes(GUARD_BYTE, guard);
-        address.write_bytes(FRESH_BYTE, size);
-        address.add(size).write_bytes(GUARD_BYTE, GUARD);
-        address
-    };
-    system().pool.table.lock().blocks.insert(address as usize, block);
-    NonNull::new(address).expect("an address inside an allocation is not null")
+        base as usize + block.guard()
+    });
+    let (before, after) = block.guards(address);
+    // SAFETY: the block and its guards were just allocated.
+    unsafe {
+        (before.start as *mut u8).write_bytes(GUARD_BYTE, before.len());
+        (address as *mut u8).write_bytes(FRESH_BYTE, size);
+        (after.start as *mut u8).write_bytes(GUARD_BYTE, after.len());
+    }
+    if kind == (Kind::Pool { paged: true }) {
+        system().pool.paged.fetch_add(1, Ordering::Relaxed);
+    }
+    system().pool.table.lock().blocks.insert(address, block);
+    NonNull::new(address as *mut u8).expect("an address inside an allocation is not null")
 }
 
 /// What [`free`] knows about an address.
@@ -233,6 +281,13 @@ pub(crate) fn containing(address: usize) -> Option<(usize, Block)> {
     around(&system().pool.table.lock(), address)
 }
 
+/// The block, live or freed, that ends in front of `end` with only slack in between, for a report: none if the table is locked.
+pub(crate) fn around_unlocked(address: usize, end: usize) -> Option<(usize, Block)> {
+    let table = crate::system::running()?.pool.table.try_lock()?;
+    let (&start, block) = table.blocks.range(..end).next_back()?;
+    (block.on_pages && pages::data(start, block.size).end + PAGE > address).then(|| (start, block.clone()))
+}
+
 /// Whether a live block of this kind begins at the address.
 pub(crate) fn is_live(address: usize, kind: Kind) -> bool {
     let table = system().pool.table.lock();
@@ -248,6 +303,15 @@ pub(crate) fn free(address: usize, block: &Block) {
     wait::check_range(&range, what);
     spinlock::check_range(&range, what);
     irp_memory::forget_range(&range, what);
+    flight::check_range(&range, what);
+    watchdog::check_range(&range, what);
+    lockorder::forget_range(&range);
+    if block.on_pages {
+        pages::make_resident(address, block.size);
+    }
+    if block.kind == (Kind::Pool { paged: true }) {
+        system().pool.paged.fetch_sub(1, Ordering::Relaxed);
+    }
     check_guards(address, block);
 
     let mut evicted = Vec::new();
@@ -259,8 +323,12 @@ pub(crate) fn free(address: usize, block: &Block) {
             violation(&rules::POOL_DOUBLE_FREE, format_args!("{address:#x} is freed twice at the same time: {entry}"));
         }
         entry.freed = Some(Box::new(Trace::capture()));
-        // SAFETY: the block is allocated until it leaves the quarantine, and its last user has freed it.
-        unsafe { (address as *mut u8).write_bytes(FREED_BYTE, block.size) };
+        if block.on_pages {
+            pages::retire(address, block.size);
+        } else {
+            // SAFETY: the block is allocated until it leaves the quarantine, and its last user has freed it.
+            unsafe { (address as *mut u8).write_bytes(FREED_BYTE, block.size) };
+        }
         table.quarantine.push_back(address);
         table.quarantined_bytes += block.size;
         while table.quarantined_bytes > QUARANTINE_BYTES || table.quarantine.len() > QUARANTINE_BLOCKS {
@@ -277,11 +345,13 @@ pub(crate) fn free(address: usize, block: &Block) {
 
 /// Stops the run if the guards of a block were written to.
 fn check_guards(address: usize, block: &Block) {
+    let (before, after) = block.guards(address);
     // SAFETY: the block's guards are allocated, and written by nobody.
     let (before, after) = unsafe {
-        let start = address as *const u8;
-        let guard = block.guard();
-        (std::slice::from_raw_parts(start.sub(guard), guard), std::slice::from_raw_parts(start.add(block.size), GUARD))
+        (
+            std::slice::from_raw_parts(before.start as *const u8, before.len()),
+            std::slice::from_raw_parts(after.start as *const u8, after.len()),
+        )
     };
     if !all(before, GUARD_BYTE) {
         violation(&rules::POOL_OVERRUN, format_args!("bytes before {address:#x} were written: {block}"));
@@ -306,6 +376,9 @@ pub(crate) fn check_not_freed(address: usize) {
 
 /// Stops the run if a freed block was written to.
 fn check_freed(address: usize, block: &Block) {
+    if block.on_pages {
+        return;
+    }
     // SAFETY: a block in quarantine is allocated, and belongs to nobody.
     let memory = unsafe { std::slice::from_raw_parts(address as *const u8, block.size) };
     if !all(memory, FREED_BYTE) {
@@ -319,6 +392,9 @@ fn check_freed(address: usize, block: &Block) {
 
 /// Gives a block back to the host. It is in no table any more.
 fn release(address: usize, block: &Block) {
+    if block.on_pages {
+        return pages::release(address, block.size);
+    }
     check_freed(address, block);
     check_guards(address, block);
     // SAFETY: allocated with this layout at this address, and forgotten by the table.
@@ -347,6 +423,11 @@ pub(crate) fn live(kind: Kind, driver: Slot) -> Vec<usize> {
     let table = system().pool.table.lock();
     let matches = |block: &Block| block.kind == kind && block.driver == driver && block.freed.is_none();
     table.blocks.iter().filter(|(_, block)| matches(block)).map(|(&address, _)| address).collect()
+}
+
+/// Whether a driver has paged pool.
+pub(crate) fn any_paged() -> bool {
+    system().pool.paged.load(Ordering::Relaxed) != 0
 }
 
 /// Numbers of live blocks and of bytes in them.

@@ -14,7 +14,7 @@ const BUILD_POOL2: u32 = 19041;
 /// The routines that MmGetSystemRoutineAddress finds: every one that ntoskrnl.exe and hal.dll export here.
 macro_rules! routines {
     ($($module:ident :: { $($name:ident),* $(,)? })*) => {
-        fn routine(name: &str) -> *mut c_void {
+        pub(crate) fn routine(name: &str) -> *mut c_void {
             match name {
                 $($(stringify!($name) => crate::$module::$name as *const () as *mut c_void,)*)*
                 _ => null_mut(),
@@ -45,6 +45,7 @@ routines! {
         IoAllocateMdl, IoBuildPartialMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmMapLockedPagesSpecifyCache,
         MmUnmapLockedPages,
     }
+    mdl_lock::{ MmProbeAndLockPages, MmUnlockPages }
     object::{ ObfDereferenceObject, ObfReferenceObject }
     registry::{ ZwOpenKey, ZwQueryValueKey }
     rtl::{
@@ -58,6 +59,10 @@ routines! {
     slist::{
         ExQueryDepthSList, ExpInterlockedFlushSList, ExpInterlockedPopEntrySList, ExpInterlockedPushEntrySList,
         InitializeSListHead,
+    }
+    queued_lock::{
+        KeAcquireInStackQueuedSpinLock, KeAcquireInStackQueuedSpinLockAtDpcLevel, KeReleaseInStackQueuedSpinLock,
+        KeReleaseInStackQueuedSpinLockFromDpcLevel,
     }
     spinlock::{
         IoAcquireCancelSpinLock, IoReleaseCancelSpinLock, KeAcquireSpinLockAtDpcLevel, KeAcquireSpinLockRaiseToDpc,

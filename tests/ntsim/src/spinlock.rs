@@ -1,10 +1,11 @@
 //! Spin locks. A held lock's word names its owner, so that misuse is told from contention.
 
-use crate::cpu::{self, Processor};
+use crate::cpu::{self, Processor, current};
 use crate::explore::engine;
+use crate::lockorder::{self, Way};
 use crate::rules;
 use crate::system::system;
-use crate::verifier::{Call, require_irql, require_irql_between, violation};
+use crate::verifier::{self, Call, require_irql, require_irql_between, uninitialized, violation};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wsk_sys::*;
@@ -18,9 +19,13 @@ const SPINS: u32 = 100;
 ///
 /// # Safety
 /// `lock` is valid and was initialized.
-pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK) {
+pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK, way: Way) {
     let processor = cpu::processor();
     let mine = HELD | processor.index as usize;
+    verifier::check_lock_memory(lock as usize);
+    if system().checks.costly {
+        lockorder::check(lock as usize, way, processor.held());
+    }
     // SAFETY: the caller's promise.
     let word = unsafe { AtomicUsize::from_ptr(lock) };
     let mut spins = 0;
@@ -32,7 +37,7 @@ pub(crate) unsafe fn acquire(lock: *mut KSPIN_LOCK) {
             );
         }
         if owner != 0 && owner & !0xFF != HELD {
-            violation(&rules::UNINITIALIZED, format_args!("the spin lock at {lock:p} holds {owner:#x}"));
+            uninitialized(lock as usize, format_args!("the spin lock at {lock:p} holds {owner:#x}"));
         }
         if let Some(engine) = engine() {
             engine.wait(lock as usize, None);
@@ -76,14 +81,15 @@ pub(crate) unsafe fn release(lock: *mut KSPIN_LOCK) {
 ///
 /// # Safety
 /// `lock` is valid and was initialized.
-pub(crate) unsafe fn acquire_raise(lock: *mut KSPIN_LOCK) -> KIRQL {
+pub(crate) unsafe fn acquire_raise(lock: *mut KSPIN_LOCK, way: Way) -> KIRQL {
     let old = cpu::irql();
     if old > DISPATCH_LEVEL {
         violation(&rules::LOCK_ABOVE_DISPATCH, format_args!("the spin lock at {lock:p} is acquired at IRQL {old}"));
     }
     cpu::raise(DISPATCH_LEVEL);
+    current().track.note_raise(old);
     // SAFETY: the caller's promise.
-    unsafe { acquire(lock) };
+    unsafe { acquire(lock, way) };
     old
 }
 
@@ -100,6 +106,7 @@ pub(crate) unsafe fn release_lower(lock: *mut KSPIN_LOCK, irql: KIRQL) {
     }
     // SAFETY: the caller's promise.
     unsafe { release(lock) };
+    current().track.note_lower(irql, "the release of a spin lock");
     cpu::lower(irql);
 }
 
@@ -116,7 +123,7 @@ pub(crate) fn check_range(range: &Range<usize>, what: &str) {
 pub(crate) unsafe extern "system" fn KeAcquireSpinLockRaiseToDpc(SpinLock: *mut KSPIN_LOCK) -> KIRQL {
     let _call = Call::begin("KeAcquireSpinLockRaiseToDpc");
     // SAFETY: the caller's promise.
-    unsafe { acquire_raise(SpinLock) }
+    unsafe { acquire_raise(SpinLock, Way::Plain) }
 }
 
 /// # Safety
@@ -129,7 +136,7 @@ pub(crate) unsafe extern "system" fn KeReleaseSpinLock(SpinLock: *mut KSPIN_LOCK
 }
 
 /// Notes a call that must be made at DISPATCH_LEVEL.
-fn at_dpc_level(name: &'static str, lock: *mut KSPIN_LOCK) -> Call {
+pub(crate) fn at_dpc_level(name: &'static str, lock: *mut KSPIN_LOCK) -> Call {
     let call = Call::begin(name);
     match cpu::irql() {
         DISPATCH_LEVEL => {}
@@ -149,7 +156,7 @@ fn at_dpc_level(name: &'static str, lock: *mut KSPIN_LOCK) -> Call {
 pub(crate) unsafe extern "system" fn KeAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK) {
     let _call = at_dpc_level("KeAcquireSpinLockAtDpcLevel", SpinLock);
     // SAFETY: the caller's promise.
-    unsafe { acquire(SpinLock) };
+    unsafe { acquire(SpinLock, Way::Plain) };
 }
 
 /// # Safety
@@ -167,7 +174,7 @@ pub(crate) unsafe extern "system" fn KeReleaseSpinLockFromDpcLevel(SpinLock: *mu
 pub(crate) unsafe extern "system" fn IoAcquireCancelSpinLock(Irql: *mut KIRQL) {
     let _call = require_irql("IoAcquireCancelSpinLock", DISPATCH_LEVEL);
     // SAFETY: the caller's promise; the lock is the kernel's.
-    unsafe { Irql.write(acquire_raise(system().cancel_lock.as_ptr())) };
+    unsafe { Irql.write(acquire_raise(system().cancel_lock.as_ptr(), Way::Plain)) };
 }
 
 /// # Safety
@@ -175,6 +182,13 @@ pub(crate) unsafe extern "system" fn IoAcquireCancelSpinLock(Irql: *mut KIRQL) {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn IoReleaseCancelSpinLock(Irql: KIRQL) {
     let _call = require_irql_between("IoReleaseCancelSpinLock", DISPATCH_LEVEL, DISPATCH_LEVEL);
+    let lock = system().cancel_lock.as_ptr();
+    if !cpu::processor().held().any(|held| held == lock as usize) {
+        violation(&rules::CANCEL_LOCK, "IoReleaseCancelSpinLock by a processor that does not hold it");
+    }
+    if !current().track.is_saved(Irql) {
+        violation(&rules::CANCEL_LOCK, format_args!("IoReleaseCancelSpinLock to IRQL {Irql}, which nobody saved"));
+    }
     // SAFETY: the lock is the kernel's.
-    unsafe { release_lower(system().cancel_lock.as_ptr(), Irql) };
+    unsafe { release_lower(lock, Irql) };
 }

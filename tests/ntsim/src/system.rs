@@ -1,6 +1,7 @@
 //! The one kernel of the process. The kernel's functions are C symbols, so its state is one object behind a static
 //! pointer; [`Kernel::start`](crate::Kernel) waits for an earlier kernel to end.
 
+use crate::checks::Checks;
 use crate::choice::Choices;
 use crate::cpu::Processor;
 use crate::device::Names;
@@ -9,16 +10,17 @@ use crate::disk::Disk;
 use crate::driver::{Drivers, Slot};
 use crate::explore::engine;
 use crate::fault::Engine;
+use crate::host;
 use crate::kernel::Config;
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::rules;
 use crate::stats::Counters;
 use crate::thread::{self, Threads};
-use crate::verifier::violation;
+use crate::verifier::{self, violation};
 use crate::wait::Dispatcher;
 use crate::workitem::Workers;
-use crate::{driver, pool, timer, wsk};
+use crate::{driver, pages, pool, timer, watchdog, wsk};
 use parking_lot::{Condvar, Mutex};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -50,6 +52,8 @@ pub(crate) struct System {
     pub(crate) next_processor: AtomicU32,
     /// The cancel spin lock.
     pub(crate) cancel_lock: AtomicUsize,
+    pub(crate) checks: Checks,
+    pub(crate) tables: verifier::Tables,
     stopping: AtomicBool,
 }
 
@@ -109,12 +113,16 @@ pub(crate) fn start(config: Config) {
         choices: Choices::new(config.seed),
         next_processor: AtomicU32::new(0),
         cancel_lock: AtomicUsize::new(0),
+        checks: config.checks,
+        tables: verifier::Tables::default(),
         stopping: AtomicBool::new(false),
     });
     // Never freed in live mode, so that a reference is good for ever: a thread of the host may be late. What is left of a kernel that
     // has ended is some kilobytes.
     let system: &'static System = Box::leak(system);
     SYSTEM.store(std::ptr::from_ref(system).cast_mut(), Ordering::Release);
+    host::memory::catch_faults(pages::on_fault);
+    watchdog::start(system);
     for processor in &system.processors {
         let name = format!("processor {}", processor.index);
         thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
@@ -131,6 +139,7 @@ pub(crate) fn shutdown() {
     wsk::shutdown();
     system.workers.stop();
     system.stopping.store(true, Ordering::Release);
+    system.tables.watchdog.stop();
     for processor in &system.processors {
         processor.kick();
     }

@@ -340,6 +340,7 @@ fn run_on_own_stack(start: Start) {
     let stack = DefaultStack::new(STACK_BYTES).expect("the host has memory for a stack");
     let mut body = Coroutine::<(), NTSTATUS, (), _>::with_stack(stack, move |yielder, ()| {
         current().objects.yielder.set(yielder);
+        current().track.begin_stack();
         let Start { routine, context } = start;
         // SAFETY: the driver's routine, called as its type says.
         unsafe { routine(context) };

@@ -7,7 +7,7 @@ use crate::cpu::{self, Processor, current};
 use crate::driver::Slot;
 use crate::explore::engine;
 use crate::system::system;
-use crate::verifier::{require_irql, violation};
+use crate::verifier::{self, require_irql, uninitialized, violation};
 use crate::{clock, dpc, fault, poll, rules, wait};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -180,7 +180,7 @@ unsafe fn check(timer: *mut KTIMER) {
     // SAFETY: the caller's promise.
     let kind = unsafe { (*timer).Header.Type };
     if kind != TIMER_TYPE && kind != TIMER_TYPE + 1 {
-        violation(&rules::UNINITIALIZED, format_args!("the KTIMER at {timer:p} is not initialized"));
+        uninitialized(timer as usize, format_args!("the KTIMER at {timer:p} is not initialized"));
     }
 }
 
@@ -208,6 +208,7 @@ pub(crate) unsafe extern "system" fn KeInitializeTimerEx(Timer: *mut KTIMER, Typ
     let range = address..address + size_of::<KTIMER>();
     check_range(&range, "the memory to initialize");
     wait::check_range(&range, "the memory to initialize");
+    verifier::check_object(address, "the KTIMER");
     // SAFETY: the caller's promise; a KTIMER is plain data, for which zero is valid.
     unsafe {
         Timer.write_bytes(0, 1);

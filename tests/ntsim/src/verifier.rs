@@ -7,11 +7,34 @@
 use crate::cpu::{self, current};
 use crate::driver::{self, Slot};
 use crate::explore::{self, engine};
+use crate::flight::Flight;
+use crate::lockorder::LockOrder;
+use crate::partial::Parts;
+use crate::pool::{self, Kind};
 use crate::rules::{self, Rule};
+use crate::sched::Mutex;
+use crate::system::system;
+use crate::tasks::Tasks;
+use crate::unwound::Unwound;
+use crate::watchdog::{self, Watchdog};
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use wsk_sys::{DISPATCH_LEVEL, KIRQL};
+use wsk_sys::{APC_LEVEL, DISPATCH_LEVEL, KIRQL};
+
+/// What the checks remember, of one kernel.
+#[derive(Default)]
+pub(crate) struct Tables {
+    pub(crate) unwound: Unwound,
+    pub(crate) lock_order: LockOrder,
+    pub(crate) flight: Flight,
+    pub(crate) tasks: Tasks,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) parts: Parts,
+    /// Rules that a warning was given of.
+    warned: Mutex<HashSet<&'static str>>,
+}
 
 /// Exit code of a process whose driver broke a rule, or called KeBugCheckEx: 196 (C4 in hexadecimal).
 pub const EXIT_CODE: i32 = 0xC4;
@@ -23,6 +46,18 @@ pub(crate) fn violation(rule: &'static Rule, detail: impl Display) -> ! {
         [rule.parameter, 0, 0, 0],
         &format!("rule:   {}: {}\n    found:  {detail}\n", rule.id, rule.text),
     )
+}
+
+/// Reports what is not forbidden, but known to go wrong: once for each rule, and as a violation if the host program wants it.
+pub(crate) fn warn(rule: &'static Rule, detail: impl Display) {
+    if system().checks.warnings_stop {
+        violation(rule, detail);
+    }
+    if system().tables.warned.lock().insert(rule.id) {
+        let call = current().call.get();
+        let text = format!("*** WARNING: {}: {}\n    found:  {detail}\n    call:   {call}\n", rule.id, rule.text);
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
 }
 
 /// Prints a stop report and ends the process; of several threads that stop at once the first is heard.
@@ -45,11 +80,22 @@ pub(crate) fn stop(code: u32, parameters: [usize; 4], text: &str) -> ! {
         driver = driver::name(current.driver.get()),
         thread = thread_name(),
         schedule = explore::failure_report().unwrap_or_default(),
-        trace = std::backtrace::Backtrace::force_capture(),
+        trace = backtrace(),
     );
     // Not eprintln: its output can be captured by a test harness, and would be lost with the process.
     let _ = std::io::stderr().lock().write_all(report.as_bytes());
     std::process::exit(EXIT_CODE)
+}
+
+/// Whether reports name the functions of a call stack: RUST_BACKTRACE=0 turns that off, since looking names up takes longer
+/// than all the rest.
+pub(crate) fn names_frames() -> bool {
+    std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "0")
+}
+
+/// The caller's stack, for a report.
+fn backtrace() -> String {
+    if names_frames() { std::backtrace::Backtrace::force_capture().to_string() } else { "not asked for".into() }
 }
 
 /// Name of the calling thread.
@@ -65,14 +111,17 @@ fn thread_name() -> String {
 pub(crate) struct Call(&'static str);
 
 impl Call {
-    /// Notes the call without a check.
+    /// Notes the call, and checks what holds for all of them.
     pub(crate) fn begin(name: &'static str) -> Call {
         if let Some(engine) = engine()
             && explore::before(name)
         {
             engine.point(name);
         }
-        Call(current().call.replace(name))
+        let current = current();
+        current.track.look_at_stack(name);
+        watchdog::count_call(name);
+        Call(current.call.replace(name))
     }
 }
 
@@ -102,12 +151,71 @@ pub(crate) fn require_irql_between(call: &'static str, min: KIRQL, max: KIRQL) -
     guard
 }
 
+/// Stops the run if the caller holds a spin lock, which the call, or what it calls back, may want too.
+pub(crate) fn require_no_lock(call: &str) {
+    let locks = cpu::held_locks();
+    if locks != 0 {
+        violation(&rules::LOCK_HELD_CALL, format_args!("{call} with {locks} spin locks held"));
+    }
+}
+
+/// Stops the run if the caller, who is going to wait, holds a spin lock.
+pub(crate) fn require_no_lock_to_wait(call: &str) {
+    let locks = cpu::held_locks();
+    if locks != 0 {
+        violation(&rules::LOCK_HELD_WAIT, format_args!("{call} with {locks} spin locks held"));
+    }
+}
+
+/// Stops the run for an object that is not what it should be: never initialized, or freed since.
+pub(crate) fn uninitialized(address: usize, detail: impl Display) -> ! {
+    match pool::containing(address) {
+        Some((start, block)) if block.freed.is_some() => {
+            violation(&rules::OBJECT_FREED, format_args!("{detail}: it lies in {start:#x}: {block}"))
+        }
+        _ => violation(&rules::UNINITIALIZED, detail),
+    }
+}
+
+/// An object is initialized at an address: stops the run if it lies in freed memory, or in paged pool.
+pub(crate) fn check_object(address: usize, what: &str) {
+    current().track.note_object(address);
+    match pool::containing(address) {
+        Some((start, block)) if block.freed.is_some() => {
+            violation(&rules::OBJECT_FREED, format_args!("{what} at {address:#x} lies in {start:#x}: {block}"))
+        }
+        Some((start, block)) if block.kind == (Kind::Pool { paged: true }) => {
+            violation(&rules::OBJECT_PAGED, format_args!("{what} at {address:#x} lies in {start:#x}: {block}"))
+        }
+        _ => {}
+    }
+}
+
+/// A spin lock is acquired: stops the run if it is in paged pool.
+pub(crate) fn check_lock_memory(address: usize) {
+    if pool::any_paged()
+        && let Some((start, block)) = pool::containing(address)
+        && block.kind == (Kind::Pool { paged: true })
+    {
+        violation(&rules::OBJECT_PAGED, format_args!("the spin lock at {address:#x} lies in {start:#x}: {block}"));
+    }
+}
+
+/// # Safety
+/// None; unsafe because it is called across the C ABI.
+#[unsafe(no_mangle)]
+unsafe extern "system" fn SimPagedCode() {
+    if cpu::irql() > APC_LEVEL {
+        violation(&rules::PAGED_CODE, format_args!("PAGED_CODE at IRQL {}", cpu::irql()));
+    }
+}
+
 /// Calls into a driver's code: `what` for the report, `slot` the driver. Checks that the code comes back as it went, and
 /// counts it as running, for the check at unload.
 pub(crate) fn call_driver<R>(what: &'static str, slot: Slot, code: impl FnOnce() -> R) -> R {
     let irql = cpu::irql();
     let locks = cpu::held_locks();
-    let result = bracket(what, slot, code);
+    let result = bracket(what, slot, None, code);
     if cpu::irql() != irql {
         let rule = if what == DISPATCH_ROUTINE { &rules::IRQL_DISPATCH_RETURN } else { &rules::IRQL_RETURN };
         violation(rule, format_args!("{what} was called at IRQL {irql} and returned at {}", cpu::irql()));
@@ -125,7 +233,8 @@ pub(crate) fn call_driver<R>(what: &'static str, slot: Slot, code: impl FnOnce()
 pub(crate) fn call_cancel_routine(slot: Slot, cancel_irql: KIRQL, routine: impl FnOnce()) {
     const WHAT: &str = "cancel routine";
     let locks = cpu::held_locks();
-    bracket(WHAT, slot, routine);
+    bracket(WHAT, slot, Some(cancel_irql), routine);
+    current().track.forget_raise(cancel_irql);
     // Below DISPATCH_LEVEL no lock is held; otherwise the cancel spin lock, and only it, has gone.
     let expected = if cancel_irql >= DISPATCH_LEVEL { locks - 1 } else { 0 };
     if cpu::irql() != cancel_irql || cpu::held_locks() != expected {
@@ -141,8 +250,9 @@ pub(crate) fn call_cancel_routine(slot: Slot, cancel_irql: KIRQL, routine: impl 
 }
 
 /// What every entry into a driver's code has in common.
-fn bracket<R>(what: &'static str, slot: Slot, code: impl FnOnce() -> R) -> R {
+fn bracket<R>(what: &'static str, slot: Slot, saved: Option<KIRQL>, code: impl FnOnce() -> R) -> R {
     let current = current();
+    let entry = current.track.enter(saved);
     let critical = current.critical_regions.get();
     let caller = current.driver.replace(slot);
     let call = Call::begin(what);
@@ -154,6 +264,7 @@ fn bracket<R>(what: &'static str, slot: Slot, code: impl FnOnce() -> R) -> R {
         violation(&rules::CRITICAL_REGION, format_args!("{what} returned inside a critical region that it entered"));
     }
     driver::leave(slot);
+    current.track.leave(&entry);
     drop(call);
     current.driver.set(caller);
     result

@@ -8,8 +8,8 @@ use crate::explore::engine;
 use crate::sched::{Mutex, MutexGuard};
 use crate::system::system;
 use crate::timer::TIMER_TYPE;
-use crate::verifier::{Call, require_irql, violation};
-use crate::{clock, cpu, fault, rules};
+use crate::verifier::{self, Call, require_irql, uninitialized, violation};
+use crate::{clock, cpu, fault, rules, unwound, watchdog};
 use parking::{Parker, Unparker};
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -223,10 +223,11 @@ pub(crate) fn check_range(range: &Range<usize>, what: &str) {
 /// # Safety
 /// `event` is valid for reads.
 unsafe fn check_event(event: *mut KEVENT) {
+    unwound::check(&rules::EVENT_UNWOUND, event as usize, "the KEVENT");
     // SAFETY: the caller's promise.
     let header = unsafe { &(*event).Header };
     if header.Type > EVENT_TYPE + 1 || header.WaitListHead.Flink.is_null() {
-        violation(&rules::UNINITIALIZED, format_args!("the KEVENT at {event:p} is not initialized"));
+        uninitialized(event as usize, format_args!("the KEVENT at {event:p} is not initialized"));
     }
 }
 
@@ -237,6 +238,7 @@ pub(crate) unsafe extern "system" fn KeInitializeEvent(Event: *mut KEVENT, Type:
     let _call = require_irql("KeInitializeEvent", HIGH_LEVEL);
     let address = Event as usize;
     check_range(&(address..address + size_of::<KEVENT>()), "the memory to initialize");
+    verifier::check_object(address, "the KEVENT");
     let kind = EVENT_TYPE + u8::from(Type == SynchronizationEvent);
     // SAFETY: the caller's promise.
     unsafe { initialize_header(&raw mut (*Event).Header, kind, i32::from(State != FALSE)) };
@@ -249,6 +251,7 @@ pub(crate) unsafe extern "system" fn KeSetEvent(Event: *mut KEVENT, _Increment: 
     // With `Wait` the caller goes on to wait, so it must be where waiting is allowed.
     let max = if Wait == FALSE { DISPATCH_LEVEL } else { PASSIVE_LEVEL };
     let _call = require_irql("KeSetEvent", max);
+    watchdog::note_hand_over();
     let mut shard = shard(Event as usize);
     // SAFETY: the caller's promise.
     unsafe {
@@ -302,7 +305,7 @@ pub(crate) unsafe extern "system" fn KeReadStateEvent(Event: *mut KEVENT) -> i32
 pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
     Object: *mut std::ffi::c_void,
     _WaitReason: KWAIT_REASON,
-    _WaitMode: KPROCESSOR_MODE,
+    WaitMode: KPROCESSOR_MODE,
     _Alertable: BOOLEAN,
     Timeout: *const i64,
 ) -> NTSTATUS {
@@ -312,13 +315,21 @@ pub(crate) unsafe extern "system" fn KeWaitForSingleObject(
     unsafe {
         let timeout = Timeout.as_ref().copied();
         let irql = cpu::irql();
+        if timeout != Some(0) {
+            verifier::require_no_lock_to_wait("KeWaitForSingleObject");
+        }
         if irql > DISPATCH_LEVEL || irql == DISPATCH_LEVEL && timeout != Some(0) {
             violation(&rules::WAIT_AT_DISPATCH, format_args!("KeWaitForSingleObject at IRQL {irql}"));
         }
+        unwound::check(&rules::EVENT_UNWOUND, header as usize, "the object");
         let kind = (*header).Type;
         let waitable = kind <= EVENT_TYPE + 1 || kind == THREAD_TYPE || kind == TIMER_TYPE || kind == TIMER_TYPE + 1;
         if !waitable || (*header).WaitListHead.Flink.is_null() {
-            violation(&rules::UNINITIALIZED, format_args!("the object at {Object:p} is not initialized"));
+            uninitialized(Object as usize, format_args!("the object at {Object:p} is not initialized"));
+        }
+        if i32::from(WaitMode) != i32::from(KernelMode) && cpu::current().track.is_on_stack(Object as usize) {
+            let detail = format_args!("a wait in UserMode for the object at {Object:p}, which is on the kernel stack");
+            violation(&rules::WAIT_USER_STACK, detail);
         }
         let deadline = timeout.map(|timeout| if timeout == 0 { 0 } else { fault::due(clock::due(timeout)) });
         wait(header, deadline)
@@ -334,6 +345,7 @@ pub(crate) unsafe extern "system" fn KeDelayExecutionThread(
     Interval: *const i64,
 ) -> NTSTATUS {
     let _call = Call::begin("KeDelayExecutionThread");
+    verifier::require_no_lock_to_wait("KeDelayExecutionThread");
     if cpu::irql() >= DISPATCH_LEVEL {
         violation(&rules::WAIT_AT_DISPATCH, format_args!("KeDelayExecutionThread at IRQL {}", cpu::irql()));
     }

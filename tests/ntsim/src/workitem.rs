@@ -8,7 +8,7 @@ use crate::pool::{self, Found, Kind};
 use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
 use crate::verifier::{call_driver, require_irql, violation};
-use crate::{fault, rules, stats, thread};
+use crate::{fault, rules, stats, thread, watchdog};
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,6 +137,7 @@ pub(crate) unsafe extern "system" fn IoQueueWorkItem(
 ) {
     let _call = require_irql("IoQueueWorkItem", DISPATCH_LEVEL);
     let item = check(IoWorkItem, "IoQueueWorkItem");
+    watchdog::note_hand_over();
     // SAFETY: the item is live.
     let device = unsafe {
         if (*item).queued.swap(true, Ordering::AcqRel) {

@@ -7,8 +7,9 @@ use ntsim::{Builder, FaultKind, Faults, Kernel};
 use std::process::ExitCode;
 
 /// What happens, once in four times each.
-const UNUSUAL: [FaultKind; 13] = [
+const UNUSUAL: [FaultKind; 14] = [
     FaultKind::Pending,
+    FaultKind::StatusReturned,
     FaultKind::Inline,
     FaultKind::OtherProcessor,
     FaultKind::Delay,

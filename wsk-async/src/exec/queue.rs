@@ -1,14 +1,15 @@
 //! The run queue, the list of all tasks, and the drain: the part of an executor that its tasks point to.
 
 use super::pump::{DpcPump, Drive, Pump, ThreadPump};
-use super::task::{Header, Task, VTable, no_content};
+use super::task::{Header, Task, VTable, no_content, tell};
 use crate::atomic::{AtomicPtr, AtomicUsize, Cell, Ordering, polls, seeded};
 use crate::irql;
 use crate::status::{NtStatus, Result};
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, null, null_mut, without_provenance_mut};
 use core::task::Context;
-use wsk_sys::{KEVENT, KeQueryPerformanceCounter};
+use wsk_sys::watch::{TaskEvent, task_event};
+use wsk_sys::{DISPATCH_LEVEL, KEVENT, KeQueryPerformanceCounter, PASSIVE_LEVEL};
 
 /// Polls in one drain (invariant I14).
 const POLLS: u32 = 64;
@@ -180,6 +181,8 @@ impl Core {
     /// # Safety
     /// The task is new: QUEUED is set, and NEW is set exactly if it comes from outside the owner's context.
     pub(super) unsafe fn enqueue_new(&self, task: NonNull<Header>, local: bool) -> Result<()> {
+        tell(TaskEvent::Made, task, self);
+        tell(TaskEvent::Woken, task, null());
         // SAFETY: the caller's promise.
         unsafe {
             if local {
@@ -189,9 +192,24 @@ impl Core {
             } else if self.push_remote(task) {
                 Ok(())
             } else {
+                tell(TaskEvent::Freed, task, null());
                 Err(NtStatus::DELETE_PENDING)
             }
         }
+    }
+
+    /// Tells the simulator's verifier that the executor begins, with the IRQL that it polls at; its control entry is a task to
+    /// it like others.
+    pub(super) fn tell_opened(&self) {
+        let irql = if self.is_dpc() { DISPATCH_LEVEL } else { PASSIVE_LEVEL };
+        task_event(TaskEvent::ExecutorOpened, 0, (&raw const *self).addr(), irql);
+        tell(TaskEvent::Made, NonNull::from(&self.control), self);
+    }
+
+    /// Tells it that the executor is closed.
+    pub(super) fn tell_closed(&self) {
+        tell(TaskEvent::Freed, NonNull::from(&self.control), null());
+        task_event(TaskEvent::ExecutorClosed, 0, (&raw const *self).addr(), 0);
     }
 
     /// Whether spawns are refused.

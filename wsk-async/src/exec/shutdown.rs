@@ -17,6 +17,7 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(core: Shared<Core>, thread: Option<SystemThread>) -> Self {
+        core.tell_opened();
         Self { core, thread, stopped: false }
     }
 
@@ -51,6 +52,7 @@ impl Drop for Running {
                 visit_every_processor(&unsafe { Passive::token() });
             }
         }
+        self.core.tell_closed();
     }
 }
 

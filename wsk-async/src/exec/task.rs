@@ -15,6 +15,7 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 use core::pin::Pin;
 use core::ptr::{NonNull, null};
 use core::task::{Context, Poll, Waker};
+use wsk_sys::watch::{TaskEvent, task_event};
 
 /// A wake is on its way: the task is in the run queue, or about to be put there by whoever set the bit, who alone owns the
 /// queue link until then. On a complete task the bit is stuck, so that a late wake does nothing.
@@ -94,6 +95,12 @@ pub(super) struct VTable {
     pub(super) drop_output: unsafe fn(NonNull<Header>),
 }
 
+/// Tells the simulator's verifier what happens to a task; elsewhere it is nothing.
+#[inline(always)]
+pub(super) fn tell(event: TaskEvent, task: NonNull<Header>, core: *const Core) {
+    task_event(event, task.as_ptr().addr(), core.addr(), 0);
+}
+
 /// Drops nothing, where there is nothing to drop.
 pub(super) unsafe fn no_content(_: NonNull<Header>) {}
 
@@ -140,6 +147,7 @@ impl Header {
             }
             // AcqRel: publishes what the waker did; acquires the link from the poll that cleared the bit.
             if word.fetch_or(QUEUED, Ordering::AcqRel) & QUEUED == 0 {
+                tell(TaskEvent::Woken, task, null());
                 Self::core(task).enqueue::<P>(task);
             }
         }
@@ -166,6 +174,9 @@ impl Header {
                     Ok(_) => break,
                     Err(current) => old = current,
                 }
+            }
+            if old & QUEUED == 0 {
+                tell(TaskEvent::Woken, task, null());
             }
             // QUEUED was clear: the entry is ours to make. Or T7: a complete task, whose QUEUED is stuck, lost its last
             // reference.
@@ -208,6 +219,7 @@ impl Header {
             let word = &(*task.as_ptr()).word;
             let early = seeded(16).then(|| Self::core(task));
             if word.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
+                tell(TaskEvent::Woken, task, null());
                 early.unwrap_or_else(|| Self::core(task)).enqueue_any(task);
             }
         }
@@ -281,6 +293,7 @@ impl Header {
             if old & CANCELLED != 0 || core.is_stopping() {
                 // T4.
                 ((*task.as_ptr()).vtable.get().drop_future)(task);
+                tell(TaskEvent::Completed, task, null());
                 complete(core, task, false);
             } else {
                 Self::poll::<P>(core, task);
@@ -298,7 +311,9 @@ impl Header {
         // SAFETY: as for `run`. The waker is never dropped, so its reference is not needed.
         unsafe {
             let waker = ManuallyDrop::new(Waker::new(task.as_ptr().cast_const().cast(), P::wakers()));
+            tell(TaskEvent::PollBegun, task, null());
             let ready = ((*task.as_ptr()).vtable.get().poll)(task, &mut Context::from_waker(&waker));
+            tell(if ready { TaskEvent::Completed } else { TaskEvent::PollEnded }, task, null());
             if ready {
                 complete(core, task, true);
             }
@@ -529,6 +544,7 @@ pub(super) unsafe fn reap(core: &Core, task: NonNull<Header>, word: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         core.forget(task.cast());
+        tell(TaskEvent::Freed, task, null());
         if word & (OUT | STATIC) != 0 {
             if word & STATIC != 0 {
                 // Release: whoever claims the storage comes after all of this run. From here on the task is not ours. A store

@@ -24,7 +24,8 @@ pub struct Strike {
     pub kind: FaultKind,
     /// The routine that it struck.
     pub place: &'static str,
-    /// Which call of the routine it was, counted from 1 since the faults were set; of allocations, whichever the routine.
+    /// Which one it was, counted from 1 since the faults were set: of a WSK function, which of its calls; else, which of the
+    /// opportunities of the kind.
     pub call: u64,
     /// What the call fails with, if it is a WSK call that fails.
     pub status: Option<NTSTATUS>,
@@ -136,8 +137,8 @@ impl Engine {
         strikes
     }
 
-    /// What strikes a WSK call.
-    pub(super) fn call(&self, operation: Operation) -> Vec<Strike> {
+    /// Which of some kinds strike a WSK call.
+    pub(super) fn call(&self, operation: Operation, kinds: &[FaultKind]) -> Vec<Strike> {
         if self.armed.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
@@ -151,7 +152,7 @@ impl Engine {
             (call, planned, faults.only.is_empty() || faults.only.contains(&operation))
         };
         let mut strikes = Vec::new();
-        for &kind in FaultKind::ALL.iter().filter(|kind| kind.strikes(operation) && self.may_strike(**kind)) {
+        for &kind in kinds.iter().filter(|kind| kind.strikes(operation) && self.may_strike(**kind)) {
             let plan = planned.iter().find(|plan| plan.kind == kind);
             if plan.is_none() && !(at_random && self.draw(kind).1) {
                 continue;

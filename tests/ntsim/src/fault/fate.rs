@@ -60,7 +60,7 @@ fn another_processor(home: u32) -> u32 {
 pub(crate) fn fate(operation: Operation) -> Fate {
     let engine = &system().faults;
     let mut fate = Fate::default();
-    for strike in engine.call(operation) {
+    for strike in engine.call(operation, FaultKind::ALL) {
         match strike.kind {
             FaultKind::Status => fate.status = strike.status,
             FaultKind::Hold => fate.held = true,
@@ -88,7 +88,7 @@ pub(crate) fn fate(operation: Operation) -> Fate {
 
 /// Decides about a call without an IRP: what it fails with, if it does.
 pub(crate) fn failure(operation: Operation) -> Option<NTSTATUS> {
-    system().faults.call(operation).into_iter().find_map(|strike| strike.status)
+    system().faults.call(operation, &[FaultKind::Status]).into_iter().find_map(|strike| strike.status)
 }
 
 /// A time above zero, up to the longest delay.

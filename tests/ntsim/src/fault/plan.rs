@@ -191,7 +191,8 @@ impl Faults {
     }
 
     /// Every kind strikes at random, once in `one_in` times each. For drivers with a time limit on whatever they wait for:
-    /// a call that is held back ends with its cancellation.
+    /// a call that is held back ends with its cancellation. Memory is short as well, and a driver is loaded by many
+    /// allocations: make that kind rarer, or set the faults after the load.
     pub fn all(one_in: u32) -> Faults {
         FaultKind::ALL.iter().fold(Faults::none(), |faults, kind| faults.one_in(*kind, one_in))
     }

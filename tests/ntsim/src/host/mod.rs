@@ -1,8 +1,9 @@
-//! All that is particular to the host system: what its sockets can do beyond the portable part, and a network of one's own
-//! for a host program. For the WSK provider in live mode, and for programs that load a driver into the simulator.
+//! All that is particular to the host system: what its sockets can do beyond the portable part, a network of one's own for
+//! a host program, and memory that is protected. For the WSK provider in live mode, for programs that load a driver into the
+//! simulator, and for the verifier.
 //!
-//! Linux is the host that is tested. On another host everything here says that it is not available, and live mode works
-//! without TCP Fast Open.
+//! Linux is the host that is tested. On another host everything here says that it is not available: live mode works without
+//! TCP Fast Open, and the verifier without what only a protected page can tell.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -10,6 +11,13 @@ mod system;
 #[cfg(not(target_os = "linux"))]
 #[path = "other.rs"]
 mod system;
+
+#[cfg(target_os = "linux")]
+#[path = "linux_memory.rs"]
+pub(crate) mod memory;
+#[cfg(not(target_os = "linux"))]
+#[path = "other_memory.rs"]
+pub(crate) mod memory;
 
 pub(crate) use system::{
     SEND_FLAGS, address_info_flags, asked_buffer_size, connect_with_data, in_progress, name_info_flags,

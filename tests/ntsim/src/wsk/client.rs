@@ -328,6 +328,7 @@ impl ClientCall {
     /// Enters a call. Errors: STATUS_INVALID_HANDLE for a null client.
     pub(super) fn enter(client: PWSK_CLIENT, name: &'static str, highest: KIRQL) -> Result<ClientCall, NTSTATUS> {
         let call = require_irql(name, highest);
+        verifier::require_no_lock(name);
         if client.is_null() {
             return Err(STATUS_INVALID_HANDLE);
         }

@@ -6,12 +6,15 @@ use crate::rules::Rule;
 /// Defines the rules and the table of all of them from one list. Windows has no bug check of its own for any of them:
 /// what the documentation calls undefined ends there in a hang or a crash later.
 macro_rules! rules {
-    ($($name:ident = $id:literal, $text:literal;)*) => {
-        $(pub(super) static $name: Rule = Rule { id: $id, bug_check: 0xC4, parameter: 0, text: $text };)*
+    ($($name:ident = $($warning:ident)? $id:literal, $text:literal;)*) => {
+        $(pub(super) static $name: Rule =
+            Rule { id: $id, bug_check: 0xC4, parameter: 0, text: $text, warning: rules!(@is $($warning)?) };)*
 
         /// Every rule of Winsock Kernel that the provider checks.
         pub static WSK_RULES: &[&Rule] = &[$(&$name),*];
     };
+    (@is) => { false };
+    (@is warning) => { true };
 }
 
 rules! {

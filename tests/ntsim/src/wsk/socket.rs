@@ -378,6 +378,7 @@ impl SocketCall {
     /// # Safety
     /// `socket` is null, or was made by the provider.
     pub(super) unsafe fn enter(socket: *mut WSK_SOCKET, name: &'static str) -> SocketCall {
+        verifier::require_no_lock(name);
         // SAFETY: the caller's promise.
         let call = SocketCall { socket: unsafe { find(socket, name) }, name };
         let mut state = call.socket.lock();
@@ -396,6 +397,7 @@ impl SocketCall {
     /// As [`enter`](Self::enter).
     pub(super) unsafe fn enter_close(socket: *mut WSK_SOCKET) -> SocketCall {
         let name = "WskCloseSocket";
+        verifier::require_no_lock(name);
         // SAFETY: the caller's promise.
         let call = SocketCall { socket: unsafe { find(socket, name) }, name };
         let mut state = call.socket.lock();

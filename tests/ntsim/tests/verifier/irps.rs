@@ -2,6 +2,7 @@
 
 use crate::mutants;
 use crate::support::*;
+use ntsim::Checks;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use wsk_sys::*;
@@ -40,9 +41,8 @@ unsafe fn create(driver: *mut DRIVER_OBJECT) {
 static DEVICE: std::sync::atomic::AtomicPtr<DEVICE_OBJECT> = std::sync::atomic::AtomicPtr::new(null_mut());
 
 /// Sends an IRP to a device that leaves it pending.
-unsafe fn send_for_ever(kernel: &ntsim::Kernel) -> *mut IRP {
+pub(crate) unsafe fn send_for_ever(kernel: &ntsim::Kernel, irp: *mut IRP) -> *mut IRP {
     std::mem::forget(load(kernel, create, delete_device));
-    let irp = irp(1, None);
     // SAFETY: the IRP is fresh and has a stack location.
     unsafe {
         (*IoGetNextIrpStackLocation(irp)).MajorFunction = IRP_MJ_INTERNAL_DEVICE_CONTROL;
@@ -69,11 +69,11 @@ mutants! {
     }
 
     irp_freed_in_flight(kernel) breaks "IoFreeIrp" {
-        IoFreeIrp(send_for_ever(kernel));
+        IoFreeIrp(send_for_ever(kernel, irp(1, None)));
     }
 
     irp_reused_in_flight(kernel) breaks "IoReuseIrp" {
-        IoReuseIrp(send_for_ever(kernel), STATUS_SUCCESS);
+        IoReuseIrp(send_for_ever(kernel, irp(1, None)), STATUS_SUCCESS);
     }
 
     completed_twice(kernel) breaks "DoubleCompletion" {
@@ -87,6 +87,31 @@ mutants! {
         let irp = irp(1, None);
         take_location(irp);
         complete(irp, STATUS_PENDING);
+    }
+
+    completed_above_dispatch(kernel) breaks "IrqlIoCompleteRequest" {
+        let irp = irp(1, None);
+        take_location(irp);
+        raise(DISPATCH_LEVEL + 1);
+        complete(irp, STATUS_SUCCESS);
+    }
+
+    sent_above_dispatch(kernel) breaks "IrqlIoCallDriver" {
+        let irp = irp(1, None);
+        raise(DISPATCH_LEVEL + 1);
+        IofCallDriver(null_mut(), irp);
+    }
+
+    cancelled_before_it_was_sent(kernel) breaks "IoCancelIrpUnsent" with (|builder| {
+        builder.checks(Checks { warnings_stop: true, ..Checks::default() })
+    }) {
+        IoCancelIrp(irp(1, None));
+    }
+
+    completed_with_minus_one(kernel) breaks "CompleteRequestStatusCheck" {
+        let irp = irp(1, None);
+        take_location(irp);
+        complete(irp, -1);
     }
 
     completed_with_cancel_routine(kernel) breaks "IrpCancelField" {

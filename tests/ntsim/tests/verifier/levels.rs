@@ -33,6 +33,81 @@ unsafe fn with_bad_ioctl(driver: *mut DRIVER_OBJECT) {
     }
 }
 
+/// A driver whose unload returns at DISPATCH_LEVEL.
+unsafe fn unload_to_dispatch(_: *mut DRIVER_OBJECT) {
+    raise(DISPATCH_LEVEL);
+}
+
+unsafe extern "system" fn complete_to_dispatch(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
+    raise(DISPATCH_LEVEL);
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+unsafe extern "system" fn complete_in_critical_region(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
+    // SAFETY: at PASSIVE_LEVEL.
+    unsafe { KeEnterCriticalRegion() };
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+/// Completes an IRP of the driver's own whose routine is this one.
+unsafe fn complete(routine: PIO_COMPLETION_ROUTINE) {
+    let irp = irp(1, None);
+    // SAFETY: the IRP is fresh.
+    unsafe {
+        IoSetCompletionRoutine(irp, routine, null_mut(), true, true, true);
+        take_location(irp);
+        IoCompleteRequest(irp, STATUS_SUCCESS, 0);
+    }
+}
+
+unsafe extern "system" fn work_to_dispatch(_: *mut DEVICE_OBJECT, _: *mut c_void) {
+    raise(DISPATCH_LEVEL);
+}
+
+unsafe fn queue_work_to_dispatch(driver: *mut DRIVER_OBJECT) {
+    // SAFETY: the driver object is live.
+    unsafe {
+        let item = IoAllocateWorkItem(create_device(driver));
+        IoQueueWorkItem(item, work_to_dispatch, DelayedWorkQueue, null_mut());
+    }
+}
+
+unsafe extern "system" fn end_at_dispatch(_: *mut c_void) {
+    raise(DISPATCH_LEVEL);
+}
+
+unsafe fn wait_in_user_mode(_: *mut DRIVER_OBJECT) {
+    // SAFETY: an event is plain data, for which zero is valid.
+    unsafe {
+        let mut event: KEVENT = std::mem::zeroed();
+        KeInitializeEvent(&mut event, NotificationEvent, TRUE);
+        KeWaitForSingleObject((&raw mut event).cast(), Executive, UserMode, FALSE, std::ptr::null());
+    }
+}
+
+unsafe extern "system" fn release_twice(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: none; the verifier stops it.
+    unsafe {
+        IoReleaseCancelSpinLock((*irp).CancelIrql);
+        IoReleaseCancelSpinLock((*irp).CancelIrql);
+    }
+}
+
+unsafe extern "system" fn release_too_high(_: *mut DEVICE_OBJECT, _: *mut IRP) {
+    // SAFETY: none; the verifier stops it.
+    unsafe { IoReleaseCancelSpinLock(DISPATCH_LEVEL) };
+}
+
+/// Cancels an IRP of the driver's own with this routine.
+unsafe fn cancel_with(routine: PDRIVER_CANCEL) {
+    let irp = irp(1, None);
+    // SAFETY: the IRP is fresh.
+    unsafe {
+        IoSetCancelRoutine(irp, Some(routine));
+        IoCancelIrp(irp);
+    }
+}
+
 unsafe extern "system" fn cancel_without_release(_: *mut DEVICE_OBJECT, _: *mut IRP) {}
 
 mutants! {
@@ -48,6 +123,77 @@ mutants! {
 
     lower_that_raises(kernel) breaks "IrqlKeLower" {
         lower(DISPATCH_LEVEL);
+    }
+
+    lowered_below_what_was_saved(kernel) breaks "IrqlKeRaiseLower" {
+        raise(DISPATCH_LEVEL);
+        lower(APC_LEVEL);
+    }
+
+    dpc_lowers_to_a_level_that_it_did_not_save(kernel) breaks "IrqlKeRaiseLower" {
+        Dpc::new(|_, _, _| lower(PASSIVE_LEVEL)).insert(0, 0);
+    }
+
+    lock_released_to_a_level_that_nobody_saved(kernel) breaks "IrqlKeRaiseLower" {
+        raise(DISPATCH_LEVEL);
+        let lock = Lock::new();
+        lock.acquire_at_dpc();
+        lock.release(APC_LEVEL);
+    }
+
+    event_set_to_wait_at_dispatch(kernel) breaks "IrqlCall" {
+        raise(DISPATCH_LEVEL);
+        KeSetEvent(Event::new(NotificationEvent, false).0, 0, TRUE);
+    }
+
+    cancel_spin_lock_released_at_passive(kernel) breaks "IrqlCall" {
+        IoReleaseCancelSpinLock(PASSIVE_LEVEL);
+    }
+
+    wide_text_printed_at_dispatch(kernel) breaks "IrqlCall" {
+        raise(DISPATCH_LEVEL);
+        let text = [0_u16];
+        vDbgPrintEx(0, 0, c"%ws".as_ptr().cast(), (&raw const text).cast_mut().cast());
+    }
+
+    unload_returns_at_dispatch(kernel) breaks "IrqlReturn" {
+        load(kernel, nothing, unload_to_dispatch).unload();
+    }
+
+    completion_returns_at_dispatch(kernel) breaks "IrqlReturn" {
+        complete(complete_to_dispatch);
+    }
+
+    dpc_returns_above_dispatch(kernel) breaks "IrqlReturn" {
+        Dpc::new(|_, _, _| {
+            raise(HIGH_LEVEL);
+        })
+        .insert(0, 0);
+    }
+
+    work_item_returns_at_dispatch(kernel) breaks "IrqlReturn" {
+        load(kernel, queue_work_to_dispatch, delete_device).unload();
+    }
+
+    thread_ends_at_dispatch(kernel) breaks "IrqlReturn" {
+        join(start_thread(end_at_dispatch, null_mut()));
+    }
+
+    cancel_routine_returns_at_dispatch(kernel) breaks "CancelSpinLock" {
+        cancel_with(release_too_high);
+    }
+
+    cancel_lock_released_twice(kernel) breaks "CancelSpinLock" {
+        raise(DISPATCH_LEVEL);
+        cancel_with(release_twice);
+    }
+
+    wait_in_user_mode_for_an_event_on_the_stack(kernel) breaks "KeWaitLocal" {
+        load(kernel, wait_in_user_mode, nothing);
+    }
+
+    completion_in_critical_region(kernel) breaks "CriticalRegions" {
+        complete(complete_in_critical_region);
     }
 
     entry_returns_at_dispatch(kernel) breaks "IrqlReturn" {

@@ -11,10 +11,15 @@ mod wsk_support;
 
 mod explored;
 mod irps;
+mod irql;
 mod levels;
+mod locks;
 mod memory;
 mod objects;
 mod requests;
+mod stacks;
+mod tasks;
+mod time;
 mod unload;
 mod wsk;
 
@@ -42,11 +47,18 @@ enum Mode {
     Explore,
 }
 
+/// Most drivers run in each mode.
+const BOTH: &[Mode] = &[Mode::Live, Mode::Explore];
+
 /// A driver that breaks a rule.
 struct Mutant {
     name: &'static str,
     /// Id of the rule; `None` for a faultless driver.
     rule: Option<&'static str>,
+    /// The call that the report names, where that matters.
+    call: Option<&'static str>,
+    /// How it can run.
+    modes: &'static [Mode],
     /// What is particular to its kernel.
     builder: fn(Builder) -> Builder,
     run: fn(&Kernel),
@@ -54,23 +66,27 @@ struct Mutant {
 
 /// Defines the mutants of a file.
 macro_rules! mutants {
-    ($($name:ident($kernel:ident) $(breaks $rule:literal)? $(with($builder:expr))? $body:block)*) => {
+    ($($name:ident($kernel:ident) $(breaks $rule:literal)? $(in $mode:ident)? $(with($builder:expr))? $body:block)*) => {
         $(fn $name($kernel: &ntsim::Kernel) {
+            let _ = $kernel;
             // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
             #[allow(unused_unsafe, reason = "some go wrong through safe methods of the tests alone")]
             unsafe {
                 $body
             };
-            let _ = $kernel;
         })*
 
         pub(crate) const MUTANTS: &[crate::Mutant] = &[$(crate::Mutant {
             name: stringify!($name),
             rule: mutants!(@rule $($rule)?),
+            call: None,
+            modes: mutants!(@modes $($mode)?),
             builder: mutants!(@builder $($builder)?),
             run: $name,
         }),*];
     };
+    (@modes) => { crate::BOTH };
+    (@modes $mode:ident) => { &[crate::Mode::$mode] };
     (@rule) => { None };
     (@rule $rule:literal) => { Some($rule) };
     (@builder) => { |builder| builder };
@@ -79,13 +95,23 @@ macro_rules! mutants {
 pub(crate) use mutants;
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    in_both_modes().chain(explored::MUTANTS).chain(wsk::MUTANTS)
-}
-
-fn in_both_modes() -> impl Iterator<Item = &'static Mutant> {
-    [levels::MUTANTS, memory::MUTANTS, objects::MUTANTS, irps::MUTANTS, requests::MUTANTS, unload::MUTANTS]
-        .into_iter()
-        .flatten()
+    [
+        irql::MUTANTS,
+        levels::MUTANTS,
+        locks::MUTANTS,
+        memory::MUTANTS,
+        stacks::MUTANTS,
+        objects::MUTANTS,
+        irps::MUTANTS,
+        requests::MUTANTS,
+        unload::MUTANTS,
+        time::MUTANTS,
+        tasks::MUTANTS,
+        explored::MUTANTS,
+        wsk::MUTANTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every rule, the kernel's and the WSK provider's.
@@ -97,13 +123,13 @@ fn main() {
     if let Ok(name) = std::env::var(CHILD) {
         return run_child(&name);
     }
-    let live = in_both_modes().chain(wsk::MUTANTS).map(|mutant| (mutant, Mode::Live));
-    let explored = in_both_modes().chain(explored::MUTANTS).map(|mutant| (mutant, Mode::Explore));
-    let trial = |(mutant, mode): (&'static Mutant, Mode)| {
-        Trial::test(format!("{} {mode:?}", mutant.name), move || check(mutant, mode))
+    let trial = |mutant: &'static Mutant| {
+        let trial = move |&mode| Trial::test(format!("{} {mode:?}", mutant.name), move || check(mutant, mode));
+        mutant.modes.iter().map(trial)
     };
-    let mut trials: Vec<_> = live.chain(explored).map(trial).collect();
+    let mut trials: Vec<_> = all().flat_map(trial).collect();
     trials.push(Trial::test("every_rule_has_a_mutant", every_rule_has_a_mutant));
+    trials.push(Trial::test("every_limit_has_a_driver", irql::every_limit_has_a_driver));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -140,6 +166,8 @@ fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let child = Command::new(program)
         .env(CHILD, format!("{mode:?}/{}", mutant.name))
+        // One mode shows that there are backtraces; looking the names up takes most of a child's time.
+        .env("RUST_BACKTRACE", if mode == Mode::Live { "1" } else { "0" })
         .output()
         .map_err(|error| error.to_string())?;
     let report = String::from_utf8_lossy(&child.stderr);
@@ -153,7 +181,8 @@ fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
     expect(child.status.code() == Some(EXIT_CODE), "the exit code is not the verifier's")?;
     expect(report.contains(&format!("*** STOP: 0x{:08X} (0x{:X},", row.bug_check, row.parameter)), "no bug check")?;
     expect(report.contains(&format!("rule:   {rule}: {}", row.text)), "another rule")?;
-    expect(report.contains("call:") && report.contains("backtrace:"), "no call or backtrace")
+    let call = format!("call:   {}", mutant.call.unwrap_or_default());
+    expect(report.contains(&call) && report.contains("backtrace:"), "no call or backtrace")
 }
 
 fn every_rule_has_a_mutant() -> Result<(), Failed> {

@@ -3,11 +3,12 @@
 
 use crate::mutants;
 use crate::support::*;
-use ntsim::Kernel;
+use ntsim::{Checks, Kernel};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 use wsk_sys::*;
 
 unsafe extern "system" fn end(_: *mut c_void) {}
@@ -65,6 +66,28 @@ unsafe fn leave_handle(_: *mut DRIVER_OBJECT) {
         ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut object, null_mut());
         wait(object, PATIENCE);
         ObfDereferenceObject(object);
+    }
+}
+
+/// Closes the handle of a thread that has ended, and keeps a reference to it.
+unsafe fn leave_reference(_: *mut DRIVER_OBJECT) {
+    let handle = start_thread(end, null_mut());
+    let mut object = null_mut();
+    // SAFETY: an open handle.
+    unsafe {
+        ObReferenceObjectByHandle(handle, SYNCHRONIZE, null_mut(), KernelMode, &mut object, null_mut());
+        wait(object, PATIENCE);
+        ZwClose(handle);
+    }
+}
+
+/// Leaves a work item waiting.
+unsafe fn leave_work(driver: *mut DRIVER_OBJECT) {
+    // SAFETY: the driver object is live; the item is never freed.
+    unsafe {
+        let item = IoAllocateWorkItem(create_device(driver));
+        let gate = Event::new(NotificationEvent, false);
+        IoQueueWorkItem(item, work_that_waits, DelayedWorkQueue, gate.0.cast());
     }
 }
 
@@ -224,6 +247,16 @@ mutants! {
 
     handle_left(kernel) breaks "LeakHandle" {
         round(kernel, leave_handle);
+    }
+
+    reference_left(kernel) breaks "LeakHandle" {
+        round(kernel, leave_reference);
+    }
+
+    work_item_that_does_not_end(kernel) breaks "UnloadWorkItem" with (|builder| {
+        builder.checks(Checks { unload_patience: Duration::from_millis(100), ..Checks::default() })
+    }) {
+        load(kernel, leave_work, delete_device).unload();
     }
 
     thread_left(kernel) breaks "UnloadThread" {

@@ -10,108 +10,108 @@ use std::ptr::null_mut;
 use wsk_sys::*;
 
 mutants! {
-    deregisters_a_stranger(kernel) breaks "WskRegistrationBad" {
+    deregisters_a_stranger(kernel) breaks "WskRegistrationBad" in Live {
         WskDeregister(&mut *block());
     }
-    releases_a_stranger(kernel) breaks "WskRegistrationBad" {
+    releases_a_stranger(kernel) breaks "WskRegistrationBad" in Live {
         WskReleaseProviderNPI(&mut *block());
     }
-    captures_with_a_stranger(kernel) breaks "WskRegistrationBad" {
+    captures_with_a_stranger(kernel) breaks "WskRegistrationBad" in Live {
         WskCaptureProviderNPI(&mut *block(), WSK_NO_WAIT, &mut { NO_NPI });
     }
-    registers_twice(kernel) breaks "WskRegistrationTwice" {
+    registers_twice(kernel) breaks "WskRegistrationTwice" in Live {
         let mut block = block();
         register(&mut block);
         register(&mut block);
     }
-    never_deregisters(kernel) breaks "WskRegistrationLeak" {
+    never_deregisters(kernel) breaks "WskRegistrationLeak" in Live {
         let block = Box::leak(block());
         register(block);
     }
-    releases_without_a_capture(kernel) breaks "WskNotCaptured" {
+    releases_without_a_capture(kernel) breaks "WskNotCaptured" in Live {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskReleaseProviderNPI(&mut *wsk.registration);
         WskReleaseProviderNPI(&mut *wsk.registration);
     }
-    makes_a_socket_after_the_release(kernel) breaks "WskNotCaptured" {
+    makes_a_socket_after_the_release(kernel) breaks "WskNotCaptured" in Live {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskReleaseProviderNPI(&mut *wsk.registration);
         wsk.socket(AF_INET);
     }
-    uses_a_client_after_deregistering(kernel) breaks "WskNotCaptured" {
+    uses_a_client_after_deregistering(kernel) breaks "WskNotCaptured" in Live {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskReleaseProviderNPI(&mut *wsk.registration);
         WskDeregister(&mut *wsk.registration);
         wsk.socket(AF_INET);
     }
-    deregisters_with_a_socket_open(kernel) breaks "WskDeregisterStuck" {
+    deregisters_with_a_socket_open(kernel) breaks "WskDeregisterStuck" in Live {
         let wsk = Wsk::new();
         wsk.bound(AF_INET);
     }
-    deregisters_while_captured(kernel) breaks "WskDeregisterStuck" {
+    deregisters_while_captured(kernel) breaks "WskDeregisterStuck" in Live {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskDeregister(&mut *wsk.registration);
     }
-    keeps_an_address_list(kernel) breaks "WskAddressListLeak" {
+    keeps_an_address_list(kernel) breaks "WskAddressListLeak" in Live {
         let wsk = Wsk::new();
         resolve(&wsk);
     }
-    frees_an_address_list_twice(kernel) breaks "WskAddressListBad" {
+    frees_an_address_list_twice(kernel) breaks "WskAddressListBad" in Live {
         let wsk = Wsk::new();
         let list = resolve(&wsk);
         (wsk.dispatch().WskFreeAddressInfo)(wsk.npi.Client, list);
         (wsk.dispatch().WskFreeAddressInfo)(wsk.npi.Client, list);
     }
-    frees_null_as_an_address_list(kernel) breaks "WskAddressListBad" {
+    frees_null_as_an_address_list(kernel) breaks "WskAddressListBad" in Live {
         let wsk = Wsk::new();
         (wsk.dispatch().WskFreeAddressInfo)(wsk.npi.Client, null_mut());
     }
-    calls_on_what_is_no_socket(kernel) breaks "WskSocketBad" {
+    calls_on_what_is_no_socket(kernel) breaks "WskSocketBad" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let mut copy = [0usize; 16];
         copy[0] = (*socket.0).Dispatch as usize;
         Sock(copy.as_mut_ptr().cast()).close();
     }
-    sends_after_the_close(kernel) breaks "WskCallAfterClose" {
+    sends_after_the_close(kernel) breaks "WskCallAfterClose" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         socket.close();
         socket.send(&Buf::new(b"late"));
     }
-    sends_through_an_old_table_after_the_close(kernel) breaks "WskCallAfterClose" {
+    sends_through_an_old_table_after_the_close(kernel) breaks "WskCallAfterClose" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let table = socket.table();
         socket.close();
         (table.WskRelease)(socket.0, null_mut());
     }
-    sends_while_the_close_is_pending(kernel) breaks "WskCallAfterClose" {
+    sends_while_the_close_is_pending(kernel) breaks "WskCallAfterClose" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         close_from_completion(socket, |socket| {
             (socket.table().WskRelease)(socket.0, null_mut());
         });
     }
-    closes_twice(kernel) breaks "WskCloseTwice" {
+    closes_twice(kernel) breaks "WskCloseTwice" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         socket.close();
         socket.close();
     }
-    closes_twice_through_an_old_table(kernel) breaks "WskCloseTwice" {
+    closes_twice_through_an_old_table(kernel) breaks "WskCloseTwice" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let table = socket.table();
         socket.close();
         Op::start(|irp| (table.Basic.WskCloseSocket)(socket.0, irp));
     }
-    closes_again_while_the_close_is_pending(kernel) breaks "WskCloseTwice" {
+    closes_again_while_the_close_is_pending(kernel) breaks "WskCloseTwice" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         close_from_completion(socket, |socket| forget(socket.start_close()));
     }
-    closes_inside_a_call(kernel) breaks "WskCloseDuringCall" {
+    closes_inside_a_call(kernel) breaks "WskCloseDuringCall" in Live {
         let wsk = Wsk::new();
         let (socket, mut peer) = pair(&wsk);
         peer.write_all(b"x").unwrap();
@@ -119,31 +119,31 @@ mutants! {
         socket.receive_nothing(0).wait();
         close_from_completion(socket, |_| ());
     }
-    calls_connect_ex_on_an_old_system(kernel) breaks "WskSlotBeyondTable" with (|builder| builder.os_build(14393)) {
+    calls_connect_ex_on_an_old_system(kernel) breaks "WskSlotBeyondTable" in Live with (|builder| builder.os_build(14393)) {
         let wsk = Wsk::new();
         wsk.bound(AF_INET).connect_ex(&Address::from("127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap()), None);
     }
-    describes_more_than_the_chain(kernel) breaks "WskBufferRange" {
+    describes_more_than_the_chain(kernel) breaks "WskBufferRange" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let data = Buf::chain(&[&[0; 10], &[0; 10]], 5);
         let mut buffer = WSK_BUF { Length: 16, ..data.wsk_buf() };
         Op::start(|irp| (socket.table().WskSend)(socket.0, &mut buffer, 0, irp));
     }
-    begins_beyond_the_first_mdl(kernel) breaks "WskBufferRange" {
+    begins_beyond_the_first_mdl(kernel) breaks "WskBufferRange" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let data = Buf::chain(&[&[0; 10], &[0; 10]], 0);
         let mut buffer = WSK_BUF { Offset: 10, Length: 10, ..data.wsk_buf() };
         Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
     }
-    describes_bytes_without_an_mdl(kernel) breaks "WskBufferRange" {
+    describes_bytes_without_an_mdl(kernel) breaks "WskBufferRange" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let mut buffer = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 1 };
         Op::start(|irp| (socket.table().WskDisconnect)(socket.0, &mut buffer, 0, irp));
     }
-    sends_from_an_mdl_that_was_never_built(kernel) breaks "WskBufferNotLocked" {
+    sends_from_an_mdl_that_was_never_built(kernel) breaks "WskBufferNotLocked" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let data = Buf::new(b"data");
@@ -153,72 +153,123 @@ mutants! {
     }
 
     // The kernel's own rules.
-    resolves_at_dispatch_level(kernel) breaks "IrqlCall" {
+    resolves_at_dispatch_level(kernel) breaks "IrqlCall" in Live {
         let wsk = Wsk::new();
         KfRaiseIrql(DISPATCH_LEVEL);
         resolve(&wsk);
     }
-    registers_at_dispatch_level(kernel) breaks "IrqlCall" {
+    registers_at_dispatch_level(kernel) breaks "IrqlCall" in Live {
         KfRaiseIrql(DISPATCH_LEVEL);
         register(&mut block());
     }
-    waits_for_the_provider_at_dispatch_level(kernel) breaks "IrqlCall" {
+    waits_for_the_provider_at_dispatch_level(kernel) breaks "IrqlCall" in Live {
         let mut block = block();
         register(&mut block);
         KfRaiseIrql(DISPATCH_LEVEL);
         WskCaptureProviderNPI(&mut *block, 1, &mut { NO_NPI });
     }
-    sends_above_dispatch_level(kernel) breaks "IrqlCall" {
+    sends_above_dispatch_level(kernel) breaks "IrqlCall" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let data = Buf::new(b"data");
         KfRaiseIrql(DISPATCH_LEVEL + 1);
         socket.send(&data);
     }
-    sends_an_irp_without_stack_locations(kernel) breaks "IrpNoStackLocation" {
+    sends_an_irp_without_stack_locations(kernel) breaks "IrpNoStackLocation" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         (socket.table().Basic.WskCloseSocket)(socket.0, IoAllocateIrp(0, FALSE));
     }
-    sends_an_irp_without_a_completion_routine(kernel) breaks "CompletionRoutineRegistered" {
+    sends_an_irp_without_a_completion_routine(kernel) breaks "CompletionRoutineRegistered" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         (socket.table().Basic.WskCloseSocket)(socket.0, IoAllocateIrp(1, FALSE));
     }
-    sends_an_irp_with_a_routine_for_success_alone(kernel) breaks "CompletionRoutineRegistered" {
+    sends_an_irp_with_a_routine_for_success_alone(kernel) breaks "CompletionRoutineRegistered" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let irp = IoAllocateIrp(1, FALSE);
         IoSetCompletionRoutine(irp, gives_the_irp_away, null_mut(), true, false, false);
         (socket.table().Basic.WskCloseSocket)(socket.0, irp);
     }
-    sends_an_irp_twice(kernel) breaks "IrpSentTwice" {
+    sends_an_irp_twice(kernel) breaks "IrpSentTwice" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let room = Buf::room(8);
         let receive = socket.receive(&room, 0);
         (socket.table().WskReceive)(socket.0, &mut room.wsk_buf(), 0, receive.irp());
     }
-    gives_its_irp_away(kernel) breaks "IoAllocateComplete" {
+    gives_its_irp_away(kernel) breaks "IoAllocateComplete" in Live {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let irp = IoAllocateIrp(1, FALSE);
         IoSetCompletionRoutine(irp, gives_the_irp_away, null_mut(), true, true, true);
         (socket.table().Basic.WskCloseSocket)(socket.0, irp);
     }
-    frees_an_irp_in_flight(kernel) breaks "IoFreeIrp" {
+    frees_an_irp_in_flight(kernel) breaks "IoFreeIrp" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let room = Buf::room(8);
         IoFreeIrp(socket.receive(&room, 0).irp());
     }
-    reuses_an_irp_in_flight(kernel) breaks "IoReuseIrp" {
+    reuses_an_irp_in_flight(kernel) breaks "IoReuseIrp" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let room = Buf::room(8);
         IoReuseIrp(socket.receive(&room, 0).irp(), STATUS_SUCCESS);
     }
-    frees_an_mdl_in_flight(kernel) breaks "MdlInFlight" {
+    frees_a_buffer_in_flight(kernel) breaks "BufferInFreedMemory" in Live {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk);
+        let room = Buf::room(8);
+        let _receive = socket.receive(&room, 0);
+        ExFreePoolWithTag(MmGetMdlVirtualAddress(room.wsk_buf().Mdl), 0);
+    }
+    writes_into_an_irp_in_flight(kernel) breaks "IrpTouchedInFlight" in Live {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk);
+        let room = Buf::room(8);
+        let receive = socket.receive(&room, 0);
+        (*receive.irp()).IoStatus.Status = STATUS_SUCCESS;
+        receive.cancel();
+    }
+    changes_the_routine_of_an_irp_in_flight(kernel) breaks "IrpTouchedInFlight" in Live {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk);
+        let room = Buf::room(8);
+        let receive = socket.receive(&room, 0);
+        (*IoGetCurrentIrpStackLocation(receive.irp())).Context = null_mut();
+        receive.cancel();
+    }
+    sends_with_a_spin_lock_held(kernel) breaks "SpinLockSafe" in Live {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk);
+        KeAcquireSpinLockRaiseToDpc(&mut 0);
+        socket.send(&Buf::new(b"data"));
+    }
+    transfers_through_a_part_of_a_freed_mdl(kernel) breaks "MdlPartialOutlives" in Live {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk);
+        let whole = Buf::new(b"data");
+        let address = MmGetMdlVirtualAddress(whole.wsk_buf().Mdl);
+        let part = IoAllocateMdl(address, 4, FALSE, FALSE, null_mut());
+        IoBuildPartialMdl(whole.wsk_buf().Mdl, part, address, 2);
+        IoFreeMdl(whole.wsk_buf().Mdl);
+        let mut buffer = WSK_BUF { Mdl: part, Offset: 0, Length: 2 };
+        Op::start(|irp| (socket.table().WskSend)(socket.0, &mut buffer, 0, irp));
+    }
+    frees_the_source_of_a_part_in_flight(kernel) breaks "MdlPartialOutlives" in Live {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk);
+        let whole = Buf::room(8);
+        let address = MmGetMdlVirtualAddress(whole.wsk_buf().Mdl);
+        let part = IoAllocateMdl(address, 8, FALSE, FALSE, null_mut());
+        IoBuildPartialMdl(whole.wsk_buf().Mdl, part, address, 8);
+        let mut buffer = WSK_BUF { Mdl: part, Offset: 0, Length: 8 };
+        let _receive = Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
+        IoFreeMdl(whole.wsk_buf().Mdl);
+    }
+    frees_an_mdl_in_flight(kernel) breaks "MdlInFlight" in Live {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk);
         let room = Buf::room(8);

@@ -1,0 +1,13 @@
+//! The kernel's own rules in explore mode, in random orders of events: what holds in live mode, and in Wine, holds there.
+
+use kunit::host::{Explored, Host};
+use ntsim::explore::Strategy;
+use std::process::ExitCode;
+
+/// Schedules for each case, where `NTSIM_SCHEDULES` does not say otherwise.
+const SCHEDULES: u64 = 100;
+
+fn main() -> ExitCode {
+    let explored = Explored { strategy: Strategy::Random, schedules: SCHEDULES, windows: false };
+    Host::new(kernel_suite::driver_entry).explore(explored).main()
+}
