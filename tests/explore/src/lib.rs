@@ -5,4 +5,6 @@
 //! - `cargo test --profile models -p explore --features atomics`: the same with every atomic of wsk-async as a point and one
 //!   preemption; the whole suite in random orders; and deliberate bugs, each of which must be found.
 //!
+//! Timers are not early in these searches, except in the random orders; atomics are as if all were SeqCst.
+//!
 //! `NTSIM_SCHEDULES=100000` tries more random orders, `NTSIM_SEED=7` others.
