@@ -7,7 +7,7 @@ use crate::rules;
 use crate::sched::{Gate, Mutex};
 use crate::system::system;
 use crate::verifier::{Call, call_driver, violation};
-use crate::{clock, complete, device, device_pointer, irp, pool, registry, tasks, thread, timer, wsk};
+use crate::{clock, complete, device, device_pointer, disk, irp, pool, registry, tasks, thread, timer, wsk};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use wsk_sys::*;
@@ -318,6 +318,7 @@ pub(crate) fn leak_checks(slot: Slot) {
     device::unload_checks(slot);
     device_pointer::unload_checks(slot);
     registry::unload_checks(slot);
+    disk::unload_checks(slot);
     thread::unload_checks(slot);
     pool::unload_checks(slot);
 }
