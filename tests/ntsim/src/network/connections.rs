@@ -118,7 +118,7 @@ impl State {
                         Owner::Listener(socket) => self.sockets[&socket].settings.options,
                         _ => listening.options.tcp(),
                     };
-                    self.accept(from, to, &segment, fast_open, options, owner, now);
+                    self.accept((from, to), &segment, fast_open, options, owner, now);
                 }
             }
             _ => {
@@ -144,8 +144,7 @@ impl State {
 
     fn accept(
         &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
+        (from, to): (SocketAddr, SocketAddr),
         syn: &Segment,
         fast_open: FastOpen,
         options: Options,
