@@ -283,8 +283,9 @@ fn the_close_waits_for_a_callback(net: &Net) {
         started.lock().unwrap().push(close);
         STATUS_SUCCESS
     });
-    let (_socket, mut peer) = pushing(net, &wsk, &client);
+    let (socket, mut peer) = pair(net, &wsk, &client);
     peer.write_all(b"1").unwrap();
+    assert_eq!(control_events(socket, EVENTS), STATUS_SUCCESS);
     assert_eq!(client.next(), Told::Data(b"1".into()));
     let close = ops.lock().unwrap().pop().unwrap();
     assert_eq!(close.status(), STATUS_SUCCESS);

@@ -167,6 +167,12 @@ impl Events {
         self.enabled & event != 0
     }
 
+    /// Whether the callback of an event runs.
+    pub(super) fn runs(&self, event: u32) -> bool {
+        self.running & event != 0
+    }
+
+    /// Whether any does.
     pub(super) fn is_running(&self) -> bool {
         self.running != 0
     }

@@ -6,6 +6,7 @@
 use super::callbacks::Callbacks;
 use super::rules;
 use super::socket::{Phase, Socket, State};
+use super::transfer::Direction;
 use super::transport::Endpoint;
 use crate::pool::{self, Found, Kind, PAGE};
 use crate::verifier;
@@ -202,6 +203,8 @@ impl Socket {
                 Next::Reset => self.indicate_end(callbacks, WSK_FLAG_ABORTIVE),
             }
             self.end_callback();
+            // A WskReceive may have waited for that.
+            self.advance(Direction::Receive);
         }
         self.stir();
     }

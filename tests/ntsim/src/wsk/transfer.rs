@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use wsk_sys::{
     NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
+    WSK_EVENT_RECEIVE,
 };
 
 /// Requests completed in one go before the lane waits for its next turn, so that one socket cannot keep a processor.
@@ -246,7 +247,9 @@ impl State {
         }
         let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED).into()) };
         let fate = transfer.irp.fate();
-        if fate.held {
+        // What a callback looks at right now comes before all else, if it is not taken.
+        let indicated = transfer.work.direction() == Direction::Receive && self.events.runs(WSK_EVENT_RECEIVE);
+        if fate.held || indicated {
             return Poll::Pending;
         }
         let (done, first) = (&mut transfer.done, fate.first_piece);
