@@ -172,7 +172,7 @@ pub(crate) fn start(system: &'static System) {
             check_ready_tasks();
         }
     };
-    thread::spawn("watchdog", watch).expect("the host starts a thread");
+    thread::spawn("watchdog", 0, watch).expect("the host starts a thread");
 }
 
 /// Stops the run if a task has been ready for too long.
