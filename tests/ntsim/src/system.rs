@@ -6,6 +6,7 @@ use crate::choice::Choices;
 use crate::cpu::{self, Processor};
 use crate::device::Names;
 use crate::device_pointer::Pointers;
+use crate::disk::Disk;
 use crate::driver::{Drivers, Slot};
 use crate::explore::engine;
 use crate::fault::Engine;
@@ -40,6 +41,7 @@ pub(crate) struct System {
     pub(crate) names: Names,
     pub(crate) device_pointers: Pointers,
     pub(crate) registry: Registry,
+    pub(crate) disk: Disk,
     pub(crate) drivers: Drivers,
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
@@ -102,6 +104,7 @@ pub(crate) fn start(config: Config) {
         names: Names::default(),
         device_pointers: Pointers::default(),
         registry: config.registry,
+        disk: config.disk,
         drivers: Drivers::new(),
         threads: Threads::default(),
         workers: Workers::default(),

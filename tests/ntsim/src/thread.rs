@@ -10,7 +10,7 @@ use crate::fault::FaultKind;
 use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
 use crate::verifier::{Call, call_driver, require_irql, violation};
-use crate::{fault, registry, rules, stats, wait};
+use crate::{disk, fault, registry, rules, stats, wait};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, RefCell};
@@ -439,7 +439,7 @@ pub(crate) unsafe extern "system" fn PsGetCurrentThread() -> PETHREAD {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
     let _call = require_irql("ZwClose", PASSIVE_LEVEL);
-    if registry::close(Handle) {
+    if registry::close(Handle) || disk::close(Handle) {
         return STATUS_SUCCESS;
     }
     let closed = system().threads.table.lock().handles.remove(&(Handle as usize));
@@ -472,6 +472,14 @@ pub(crate) unsafe extern "system" fn ObReferenceObjectByHandle(
     // SAFETY: the caller's promise.
     unsafe { Object.write(object.0.cast()) };
     STATUS_SUCCESS
+}
+
+/// How many threads the drivers have, that run or are referenced, and handles to them.
+pub(crate) fn live_of_drivers() -> usize {
+    let table = system().threads.table.lock();
+    let theirs = |driver: Slot| driver != Slot::HOST;
+    let objects = table.objects.values().filter(|object| theirs(object.get().driver)).count();
+    objects + table.handles.values().filter(|(_, owner)| theirs(*owner)).count()
 }
 
 /// Takes another reference for a driver; `None` if there is no thread at the address, else how many there are.

@@ -9,17 +9,22 @@ use super::strategy::{Options, Picker};
 use super::turns::Turns;
 use crate::rules;
 use crate::verifier::violation;
+use crate::watchdog;
 use corosensei::stack::DefaultStack;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::ptr::null;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wsk_sys::{DISPATCH_LEVEL, KIRQL};
 
 /// The body of the test is the first actor.
 const BODY: usize = 0;
 /// Points in a row after which an actor gives way, whatever the strategy says: it may be waiting for another by looking.
 const PATIENCE: u32 = 1000;
+/// Points between two looks at what takes long.
+const POINTS_PER_LOOK: u64 = 256;
 /// Events that a report shows.
 const TOLD: usize = 200;
 /// Interrupt time at the start of every schedule: one day.
@@ -69,6 +74,8 @@ pub(crate) struct Engine {
     digest: Cell<u64>,
     now: Cell<u64>,
     steps: Cell<u64>,
+    /// Points of all schedules, to be read by another thread.
+    progress: Arc<AtomicU64>,
     /// How far time may jump while somebody can run, in 100 ns.
     slack: u64,
     step_limit: u64,
@@ -98,6 +105,7 @@ impl Engine {
             digest: Cell::new(0),
             now: Cell::new(START),
             steps: Cell::new(0),
+            progress: Arc::default(),
             slack,
             step_limit,
             waits: Cell::new(0),
@@ -282,6 +290,10 @@ impl Engine {
         }
         events.push_back(event);
         drop(events);
+        self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if step.is_multiple_of(POINTS_PER_LOOK) && self.internal_locks.get() == 0 {
+            watchdog::look_at_schedule(step);
+        }
         if step > self.step_limit {
             violation(&rules::ENDLESS, format_args!("the schedule has {step} steps and no end"));
         }
@@ -464,8 +476,14 @@ impl Engine {
         self.schedule.borrow().clone()
     }
 
-    pub(super) fn steps(&self) -> u64 {
+    /// Points of the schedule so far.
+    pub(crate) fn steps(&self) -> u64 {
         self.steps.get()
+    }
+
+    /// Points of all schedules so far, for another thread to read.
+    pub(super) fn progress(&self) -> &Arc<AtomicU64> {
+        &self.progress
     }
 
     pub(super) fn digest(&self) -> u64 {
