@@ -193,7 +193,7 @@ pub(crate) fn start(system: &'static System) {
             quiet.check(system);
         }
     };
-    thread::spawn("watchdog", watch).expect("the host starts a thread");
+    thread::spawn("watchdog", 0, watch).expect("the host starts a thread");
 }
 
 /// Looks at how a schedule of explore mode goes, now and then: called by its scheduler between two steps.
