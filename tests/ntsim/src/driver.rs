@@ -230,7 +230,7 @@ impl Loaded {
         let routine = unsafe { (*self.object).object.DriverUnload };
         let routine = routine.unwrap_or_else(|| panic!("{name} has no DriverUnload: it cannot be unloaded"));
         wait_for_handles(slot);
-        system().tables.watchdog.unloading(|| {
+        system().tables.watchdog.unloading(&name, || {
             thread::run_system(&format!("{name} DriverUnload"), || {
                 // SAFETY: the driver's routine, called as its type says.
                 call_driver("DriverUnload", slot, || unsafe { routine(self.driver()) });

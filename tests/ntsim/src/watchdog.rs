@@ -147,7 +147,8 @@ pub(crate) fn check_range(range: &Range<usize>, what: &str) {
 pub(crate) struct Watchdog {
     stopped: Mutex<bool>,
     stop: Gate,
-    /// DriverUnload routines that run.
+    /// The drivers whose DriverUnload runs, and how many they are.
+    unloaded: Mutex<Vec<String>>,
     unloads: AtomicUsize,
     /// Calls of kernel routines meanwhile.
     calls: AtomicU64,
@@ -161,10 +162,12 @@ impl Watchdog {
     }
 
     /// Runs a DriverUnload routine: a driver that has lost a wake-up hangs there, and nobody is left to tell.
-    pub(crate) fn unloading(&self, unload: impl FnOnce()) {
+    pub(crate) fn unloading(&self, driver: &str, unload: impl FnOnce()) {
+        self.unloaded.lock().push(driver.into());
         self.unloads.fetch_add(1, Ordering::Relaxed);
         unload();
         self.unloads.fetch_sub(1, Ordering::Relaxed);
+        self.unloaded.lock().retain(|unloaded| unloaded != driver);
     }
 
     /// Waits for a while; whether the kernel goes on.
@@ -190,7 +193,7 @@ pub(crate) fn start(system: &'static System) {
             quiet.check(system);
         }
     };
-    thread::spawn("watchdog", watch).expect("the host starts a thread");
+    thread::spawn("watchdog", 0, watch).expect("the host starts a thread");
 }
 
 /// Looks at how a schedule of explore mode goes, now and then: called by its scheduler between two steps.
@@ -260,9 +263,9 @@ impl Quiet {
         }
         let quiet = clock::to_duration(clock::now() - self.since);
         if quiet > system.checks.stuck_budget {
-            let waiting = system.dispatcher.waiting();
+            let (drivers, waiting) = (watchdog.unloaded.lock().join(", "), system.dispatcher.waiting());
             let detail = format_args!(
-                "DriverUnload has not returned, {waiting} threads wait, nobody has called the kernel for {quiet:?}, and no \
+                "DriverUnload of {drivers} has not returned, {waiting} threads wait, nobody has called the kernel for {quiet:?}, and no \
                  timer is set"
             );
             violation(&rules::STUCK, detail);

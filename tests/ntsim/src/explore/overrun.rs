@@ -30,6 +30,8 @@ impl Overrun {
     /// Looks after the calling thread, whose points are counted here.
     pub(super) fn watch(points: &Arc<AtomicU64>) -> Overrun {
         let explorer = Thread::current(on_interrupt);
+        // An earlier exploration of this thread counted its points from 0 as well.
+        SEEN.set(None);
         let ended = Arc::new(AtomicBool::new(false));
         let (points, until) = (points.clone(), ended.clone());
         let look = move || {

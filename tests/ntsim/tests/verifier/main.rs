@@ -196,6 +196,11 @@ fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
         format!("*** STOP: 0x{:08X} (0x{:X}, 0x0, 0x0, 0x0) {}\n", row.bug_check, row.parameter, row.bug_check_name());
     expect(report.contains(&stop), "no bug check")?;
     expect(report.contains(&format!("rule:   {rule}: {}", row.text)), "another rule")?;
+    if rule == "LeakPool" {
+        expect(report.contains("tag 'Test'"), "no tag of what is left")?;
+        // A schedule that fails has no stacks; its replay has.
+        expect(mode == Mode::Explore || report.contains("support::pool"), "no stack of the allocation")?;
+    }
     let call = format!("call:   {}", mutant.call.unwrap_or_default());
     expect(report.contains(&call) && report.contains("backtrace:"), "no call or backtrace")
 }
