@@ -27,6 +27,7 @@ over_both_networks!(
     calls_may_wait_inside_for_the_network,
     the_provider_goes_and_comes_back,
     the_same_seed_strikes_at_the_same_places,
+    what_strikes_a_call_is_the_same_whoever_else_calls,
 );
 
 fn pair(net: &Net, wsk: &Wsk) -> (Sock, Stream) {
@@ -477,4 +478,41 @@ fn the_same_seed_strikes_at_the_same_places(net: &Net) {
     assert!(first.0.len() > 100, "{}", first.0.len());
     assert_eq!(sequence(net, 1, server), first);
     assert_ne!(sequence(net, 2, server), first);
+}
+
+/// The n-th call of each function meets the same fate in every run with a seed: other functions do not shift it, nor do other
+/// threads.
+fn what_strikes_a_call_is_the_same_whoever_else_calls(net: &Net) {
+    const CALLS: usize = 60;
+    let faults = || {
+        let kinds = [FaultKind::Status, FaultKind::Pending, FaultKind::OtherProcessor, FaultKind::Delay];
+        kinds.iter().fold(Faults::none(), |faults, kind| faults.one_in(*kind, 4))
+    };
+    let binds = |others: usize, threads: usize| {
+        let running = Running::start(net.builder().seed(11));
+        let wsk = Wsk::new();
+        let sockets: Vec<_> = (0..CALLS).map(|_| wsk.socket(AF_INET)).collect();
+        running.kernel.set_faults(faults());
+        thread::scope(|scope| {
+            for part in sockets.chunks(CALLS / threads) {
+                let part = part.to_vec();
+                scope.spawn(move || {
+                    for socket in part {
+                        (0..others).for_each(|_| _ = socket.local_address());
+                        socket.bind(&Address::wildcard(AF_INET)).wait();
+                    }
+                });
+            }
+        });
+        running.kernel.set_faults(Faults::none());
+        sockets.into_iter().for_each(|socket| socket.close());
+        let mut strikes: Vec<_> = running.kernel.strikes();
+        strikes.retain(|strike| strike.place == Operation::Bind.name());
+        strikes.sort_by_key(|strike| (strike.call, strike.kind));
+        strikes
+    };
+    let first = binds(0, 1);
+    assert!(first.len() > 20, "{}", first.len());
+    assert_eq!(binds(2, 1), first, "between other calls");
+    assert_eq!(binds(0, 2), first, "by two threads");
 }
