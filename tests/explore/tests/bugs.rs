@@ -7,7 +7,7 @@ use ntsim::explore::{SCHEDULES, SEED, SEEDED_BUG, Strategy};
 use std::process::{Command, ExitCode};
 
 /// Schedules after which a bug counts as missed.
-const PATIENCE: u64 = 2000;
+const PATIENCE: u64 = 10_000;
 /// Makes this program the one that explores.
 const EXPLORER: &str = "EXPLORE_BUG";
 
@@ -24,7 +24,7 @@ const BUGS: &[(u32, &str, &str, &str)] = &[
         "PoolUseAfterFree",
     ),
     (12, "who waits for a task's end does not look again after saying so: a lost wake", "exec", "LostWakeUp"),
-    (15, "PASSIVE_LEVEL code takes the queue of its processor's DPC: two at once", "exec", "in use"),
+    (15, "PASSIVE_LEVEL code takes the queue of its processor's DPC: two at once", "exec", "a plain field is"),
     (17, "a static task is spawned again before it is reaped", "exec", "PANIC"),
     (21, "a dropped future detaches first and cancels after: an IRP that is gone", "irp", "IrpNotLive"),
     (22, "a dropped future detaches with a load and a store", "races", "PANIC"),

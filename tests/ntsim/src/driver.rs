@@ -230,9 +230,11 @@ impl Loaded {
         let routine = unsafe { (*self.object).object.DriverUnload };
         let routine = routine.unwrap_or_else(|| panic!("{name} has no DriverUnload: it cannot be unloaded"));
         wait_for_handles(slot);
-        thread::run_system(&format!("{name} DriverUnload"), || {
-            // SAFETY: the driver's routine, called as its type says.
-            call_driver("DriverUnload", slot, || unsafe { routine(self.driver()) });
+        system().tables.watchdog.unloading(&name, || {
+            thread::run_system(&format!("{name} DriverUnload"), || {
+                // SAFETY: the driver's routine, called as its type says.
+                call_driver("DriverUnload", slot, || unsafe { routine(self.driver()) });
+            });
         });
         let _call = Call::begin("the checks after DriverUnload");
         wait_for_holds(slot);

@@ -27,7 +27,7 @@ macro_rules! levels {
             call: Some(stringify!($routine)),
             modes: crate::BOTH,
             builder: |builder| builder,
-            run: |_| {
+            run: |_, _| {
                 // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
                 unsafe {
                     $($($setup)*)?
