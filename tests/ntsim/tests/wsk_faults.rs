@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
+use wsk_support::listening::Listening;
 use wsk_support::*;
 use wsk_sys::*;
 
@@ -193,6 +194,22 @@ fn failing(operation: Operation, wsk: &mut Wsk, socket: Option<Sock>, to: &Addre
             })
             .status()
         }
+        (Operation::Accept, _) => {
+            let listening = Listening::at(wsk, (Ipv4Addr::LOCALHOST, 0).into(), None);
+            let status = listening.accept().status();
+            listening.close();
+            status
+        }
+        (Operation::InspectComplete, _) => {
+            let listening = Listening::unbound(wsk, AF_INET, None);
+            let mut id = WSK_INSPECT_ID::default();
+            let inspect = listening.table().WskInspectComplete;
+            // SAFETY: as above.
+            let op = Op::start(|irp| unsafe { inspect(listening.0, &mut id, WskInspectAccept, irp) });
+            let status = op.status();
+            listening.close();
+            status
+        }
         (operation, _) => unreachable!("{} does not fail, or has a socket", operation.name()),
     };
     assert!(operation.statuses().contains(&status), "{}: {status:x}", operation.name());
@@ -210,7 +227,7 @@ fn each_operation_fails_with_each_of_its_statuses(net: &Net) {
         let mut missing: HashSet<NTSTATUS> = operation.statuses().iter().copied().collect();
         for _ in 0..operation.statuses().len() * 10 {
             kernel.set_faults(Faults::none().one_in(FaultKind::Status, 1).only(&[operation]));
-            let of_client = [
+            let without_a_connection = [
                 Operation::Register,
                 Operation::Capture,
                 Operation::QueryProvider,
@@ -219,8 +236,10 @@ fn each_operation_fails_with_each_of_its_statuses(net: &Net) {
                 Operation::ControlClient,
                 Operation::GetAddressInfo,
                 Operation::GetNameInfo,
+                Operation::Accept,
+                Operation::InspectComplete,
             ];
-            let socket = (!of_client.contains(&operation)).then(|| wsk.socket(AF_INET));
+            let socket = (!without_a_connection.contains(&operation)).then(|| wsk.socket(AF_INET));
             missing.remove(&failing(operation, &mut wsk, socket, &to));
             if let Some(socket) = socket {
                 socket.close();
