@@ -172,6 +172,21 @@ fn failing(operation: Operation, wsk: &mut Wsk, socket: Option<Sock>, to: &Addre
             };
             Op::start(start).status()
         }
+        (Operation::Accept, _) => {
+            let listening = Listening::unbound(wsk, AF_INET, None);
+            let status = listening.accept().status();
+            listening.close();
+            status
+        }
+        (Operation::InspectComplete, _) => {
+            let listening = Listening::unbound(wsk, AF_INET, None);
+            let mut id = WSK_INSPECT_ID::default();
+            let complete = listening.table().WskInspectComplete;
+            // SAFETY: as above.
+            let status = Op::start(|irp| unsafe { complete(listening.0, &mut id, WskInspectAccept, irp) }).status();
+            listening.close();
+            status
+        }
         (Operation::ControlSocket, Some(socket)) => socket.set(IPPROTO_TCP, TCP_NODELAY, 1),
         (Operation::Bind, Some(socket)) => socket.bind(&local).status(),
         (Operation::Connect, Some(socket)) => socket.connect(to).status(),
@@ -194,22 +209,6 @@ fn failing(operation: Operation, wsk: &mut Wsk, socket: Option<Sock>, to: &Addre
             })
             .status()
         }
-        (Operation::Accept, _) => {
-            let listening = Listening::at(wsk, (Ipv4Addr::LOCALHOST, 0).into(), None);
-            let status = listening.accept().status();
-            listening.close();
-            status
-        }
-        (Operation::InspectComplete, _) => {
-            let listening = Listening::unbound(wsk, AF_INET, None);
-            let mut id = WSK_INSPECT_ID::default();
-            let inspect = listening.table().WskInspectComplete;
-            // SAFETY: as above.
-            let op = Op::start(|irp| unsafe { inspect(listening.0, &mut id, WskInspectAccept, irp) });
-            let status = op.status();
-            listening.close();
-            status
-        }
         (operation, _) => unreachable!("{} does not fail, or has a socket", operation.name()),
     };
     assert!(operation.statuses().contains(&status), "{}: {status:x}", operation.name());
@@ -227,7 +226,7 @@ fn each_operation_fails_with_each_of_its_statuses(net: &Net) {
         let mut missing: HashSet<NTSTATUS> = operation.statuses().iter().copied().collect();
         for _ in 0..operation.statuses().len() * 10 {
             kernel.set_faults(Faults::none().one_in(FaultKind::Status, 1).only(&[operation]));
-            let without_a_connection = [
+            let of_client = [
                 Operation::Register,
                 Operation::Capture,
                 Operation::QueryProvider,
@@ -236,10 +235,14 @@ fn each_operation_fails_with_each_of_its_statuses(net: &Net) {
                 Operation::ControlClient,
                 Operation::GetAddressInfo,
                 Operation::GetNameInfo,
+                // These bring a listening socket of their own.
                 Operation::Accept,
                 Operation::InspectComplete,
             ];
-            let socket = (!without_a_connection.contains(&operation)).then(|| wsk.socket(AF_INET));
+            let socket = match operation {
+                Operation::Bind => Some(wsk.socket(AF_INET)),
+                _ => (!of_client.contains(&operation)).then(|| wsk.bound(AF_INET)),
+            };
             missing.remove(&failing(operation, &mut wsk, socket, &to));
             if let Some(socket) = socket {
                 socket.close();
