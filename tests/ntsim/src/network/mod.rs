@@ -26,7 +26,7 @@
 //!
 //! # Files
 //! `engine` is the state and how it runs; `connections` the ends of connections, `tcp` what one of them does, `fast_open`
-//! the cookies; `socket` the machine's sockets, `peer` and `peers` the programs at the other end, `datagrams` and `names`
+//! the cookies; `socket` the machine's sockets, `listen` those that listen, `peer` and `peers` the programs at the other end, `datagrams` and `names`
 //! the rest of what hosts have; `conditions` what happens on the way, to a `packet`; `ports` and `records` bookkeeping.
 
 mod conditions;
