@@ -58,6 +58,19 @@ fn pushing(wsk: &Wsk, client: &Client) -> Sock {
     socket
 }
 
+/// One processor.
+fn alone(builder: Builder) -> Builder {
+    greeted(builder).processors(1)
+}
+
+/// As [`pushing`], with one processor: no callback comes before the call that turns the events on has returned.
+fn pushing_later(wsk: &Wsk, client: &Client) {
+    let socket = connected(wsk, client);
+    let before = support::raise(DISPATCH_LEVEL);
+    assert_eq!(control_events(socket, WSK_EVENT_RECEIVE), STATUS_SUCCESS);
+    support::lower(before);
+}
+
 /// A client that retains what it is shown, and where.
 fn keeper() -> (Box<Client>, Arc<AtomicUsize>) {
     let kept = Arc::new(AtomicUsize::new(0));
@@ -97,14 +110,14 @@ mutants! {
         release(socket, kept.load(Ordering::Relaxed));
         socket.close();
     }
-    closes_in_its_callback(kernel) with(greeted) {
+    closes_in_its_callback(kernel) with(alone) {
         let wsk = Wsk::new();
         let client = Client::answering(|indicated| {
             // Its completion is all that is waited for.
             close_and_forget(indicated.socket);
             STATUS_SUCCESS
         });
-        pushing(&wsk, &client);
+        pushing_later(&wsk, &client);
         client.next();
     }
 
@@ -116,13 +129,13 @@ mutants! {
         client.next();
         socket.close();
     }
-    retains_an_indication_of_a_socket_that_it_closes(kernel) breaks "WskIndicationKept" with(greeted) {
+    retains_an_indication_of_a_socket_that_it_closes(kernel) breaks "WskIndicationKept" with(alone) {
         let wsk = Wsk::new();
         let client = Client::answering(|indicated| {
             close_and_forget(indicated.socket);
             STATUS_PENDING
         });
-        pushing(&wsk, &client);
+        pushing_later(&wsk, &client);
         client.next();
     }
     releases_an_indication_twice(kernel) breaks "WskIndicationBad" with(greeted) {
@@ -150,7 +163,7 @@ mutants! {
         client.next();
         release(wsk.socket(AF_INET), kept.load(Ordering::Relaxed));
     }
-    releases_an_indication_after_the_close(kernel) breaks "WskCallAfterClose" with(greeted) {
+    releases_an_indication_after_the_close(kernel) breaks "WskCallAfterClose" with(alone) {
         let wsk = Wsk::new();
         let client = Client::answering(|indicated| {
             close_and_forget(indicated.socket);
@@ -158,7 +171,7 @@ mutants! {
             unsafe { release(indicated.socket, indicated.indication as usize) };
             STATUS_PENDING
         });
-        pushing(&wsk, &client);
+        pushing_later(&wsk, &client);
         client.next();
     }
     retains_and_accepts(kernel) breaks "WskCallbackResult" with(greeted) {
@@ -238,13 +251,13 @@ mutants! {
         let never = support::Event::new(NotificationEvent, false);
         never.wait(-10 * 10_000_000);
     }
-    waits_in_its_callback(kernel) breaks "IrqlWait" with(greeted) {
+    waits_in_its_callback(kernel) breaks "IrqlWait" with(alone) {
         let wsk = Wsk::new();
         let client = Client::answering(|indicated| {
             indicated.socket.close();
             STATUS_SUCCESS
         });
-        pushing(&wsk, &client);
+        pushing_later(&wsk, &client);
         client.next();
     }
 
