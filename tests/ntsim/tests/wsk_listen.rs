@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use wsk_support::events::{Client, Told, control_events, set_static_events, start_control_events};
 use wsk_support::listening::{AcceptWith, Acceptor, Came, Listening, accepted};
-use wsk_support::{Address, Buf, Net, Op, Sock, Stream, Wsk, over_both_networks, pattern};
+use wsk_support::{Address, Buf, Net, Op, Running, Sock, Stream, Wsk, over_both_networks, pattern};
 use wsk_sys::*;
 
 over_both_networks!(
@@ -33,6 +33,7 @@ over_both_networks!(
     what_a_listening_socket_refuses,
     faults_of_an_accept,
     a_listener_that_dies,
+    accepts_end_whatever_strikes_them,
 );
 
 fn loopback() -> SocketAddr {
@@ -415,6 +416,37 @@ fn a_listener_that_dies(net: &Net) {
     assert_eq!(listening.accept().wait(), (STATUS_FILE_FORCED_CLOSED, 0));
     listening.close();
     assert_eq!(acceptor.untaken(), []);
+}
+
+/// With faults of all kinds, every accept is completed once, and each connection that it brings can be closed.
+fn accepts_end_whatever_strikes_them(net: &Net) {
+    use FaultKind::*;
+    let kinds = [Status, Hold, Pending, IgnoredCancel, ForcedClose, Inline, OtherProcessor, Delay, MissedCancel];
+    let (mut brought, mut not) = (0, 0);
+    for seed in 0..30 {
+        let faults = kinds.into_iter().fold(Faults::none(), |faults, kind| faults.one_in(kind, 8));
+        let _kernel = Running::start(net.builder().seed(seed).faults(faults.only(&[Operation::Accept])));
+        let wsk = Wsk::new();
+        let listening = Listening::at(&wsk, loopback(), None);
+        let to = Address::from(listening.address().unwrap());
+        let accepts: Vec<Op> = (0..6).map(|_| listening.accept()).collect();
+        let clients: Vec<Sock> = (0..3).map(|_| wsk.bound(AF_INET)).collect();
+        // The listener may be dead already.
+        let connects: Vec<Op> = clients.iter().map(|client| client.connect(&to)).collect();
+        connects.iter().for_each(|connect| assert_ne!(connect.status(), STATUS_PENDING));
+        accepts[3].cancel();
+        listening.close();
+        for accept in &accepts {
+            if let (STATUS_SUCCESS, socket) = accept.wait() {
+                Sock(socket as *mut WSK_SOCKET).close();
+                brought += 1;
+            } else {
+                not += 1;
+            }
+        }
+        clients.into_iter().for_each(Sock::close);
+    }
+    assert!(brought > 20 && not > 20, "{brought} {not}");
 }
 
 /// A connection that is reset before anybody accepts it is gone.
