@@ -2,7 +2,8 @@
 //! else. The faulty suites run in child processes, in the simulated kernel.
 
 use kunit::host::ktap::{Report, Status};
-use kunit::host::{Host, Ntsim, Request, Runner, cli, junit, run};
+use kunit::host::{Explored, Host, Ntsim, Request, Runner, cli, junit, run};
+use kunit::ntsim::explore::Strategy;
 use libtest_mimic::{Arguments, Trial};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     if std::env::var_os(AS_TESTS).is_some() {
         return host.main();
     }
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         ("failures_are_recorded_where_they_happen", failures_are_recorded_where_they_happen),
         ("a_case_ends_in_its_time_and_is_cleaned_up", a_case_ends_in_its_time_and_is_cleaned_up),
         ("a_leak_fails_its_case", a_leak_fails_its_case),
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ("a_failure_after_its_case_fails_the_suite", a_failure_after_its_case_fails_the_suite),
         ("a_failure_between_cases_fails_the_suite", a_failure_between_cases_fails_the_suite),
         ("a_case_that_blocks_ends_the_run", a_case_that_blocks_ends_the_run),
+        ("a_schedule_that_fails_is_reported", a_schedule_that_fails_is_reported),
         ("nothing_to_run_is_a_failure", nothing_to_run_is_a_failure),
         ("filters_select_and_skip", filters_select_and_skip),
         ("cargo_sees_each_case", cargo_sees_each_case),
@@ -193,6 +195,18 @@ fn a_case_that_blocks_ends_the_run() {
     let report = Report::read(&text);
     assert!(!report.is_success(), "{report:?}");
     assert_has(&report.errors.join("\n"), &["the run was given up"]);
+}
+
+fn a_schedule_that_fails_is_reported() {
+    let mut explored = Explored { strategy: Strategy::Random, schedules: 5, windows: false };
+    let request = Request::new().glob("faulty.fine").glob("faulty.dpc").glob("faulty.known");
+    let report = run(&mut explored, &request, &mut |_| ());
+    assert_has(&failed(&report, "faulty", "dpc"), &["expected: irql::current() == 7"]);
+    assert_eq!(report.case("faulty", "known").map(|case| case.status), Some(Status::ExpectedFailure));
+    assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
+    assert_has(&report.errors.join("\n"), &["in this schedule: not ok 1 dpc", "NTSIM_REPLAY='faulty.fine:"]);
+    let request = Request::new().glob("faulty.fine");
+    assert!(run(&mut explored, &request, &mut |_| ()).is_success());
 }
 
 fn nothing_to_run_is_a_failure() {
