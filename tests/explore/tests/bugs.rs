@@ -34,7 +34,7 @@ const BUGS: &[(u32, &str, &str, &str)] = &[
 ];
 
 fn main() -> ExitCode {
-    let explored = Explored { strategy: Strategy::Random, schedules: PATIENCE, windows: false };
+    let explored = Explored { strategy: Strategy::Random, schedules: PATIENCE, windows: false, slack: None };
     let host = Host::new(suite::driver_entry).explore(explored);
     if let Some(code) = host.child() {
         return code;

@@ -44,6 +44,8 @@ pub struct Explored {
     pub schedules: u64,
     /// Whether only the windows of cases are explored; see [`window`](crate::window).
     pub windows: bool,
+    /// How far timers may be early, if not as far as usual with the strategy; see [`Explore::slack`].
+    pub slack: Option<Duration>,
 }
 
 impl Explored {
@@ -54,7 +56,8 @@ impl Explored {
             Strategy::Exhaustive { preemptions: None } => "exhaustive".into(),
             Strategy::Exhaustive { preemptions: Some(bound) } => format!("exhaustive:{bound}"),
         };
-        format!("{strategy} {} {}", self.schedules, if self.windows { "windows" } else { "whole" })
+        let slack = self.slack.map_or("usual".into(), |slack| slack.as_nanos().to_string());
+        format!("{strategy} {} {} {slack}", self.schedules, if self.windows { "windows" } else { "whole" })
     }
 
     /// The inverse of [`setting`](Self::setting).
@@ -68,7 +71,9 @@ impl Explored {
             ("exhaustive", preemptions) => Strategy::Exhaustive { preemptions },
             _ => return None,
         };
-        Some(Explored { strategy, schedules: schedules.parse().ok()?, windows })
+        let slack = words.next().filter(|&slack| slack != "usual");
+        let slack = slack.map(|nanoseconds| nanoseconds.parse().map(Duration::from_nanos)).transpose().ok()?;
+        Some(Explored { strategy, schedules: schedules.parse().ok()?, windows, slack })
     }
 }
 
@@ -229,8 +234,11 @@ fn explore(
     }
     let printed = Arc::new(Mutex::new(String::new()));
     let text = || printed.lock().unwrap_or_else(PoisonError::into_inner);
-    let exploration =
+    let mut exploration =
         Explore::new(&name).strategy(explored.strategy).schedules(explored.schedules).windows(explored.windows);
+    if let Some(slack) = explored.slack {
+        exploration = exploration.slack(slack);
+    }
     let report = exploration.run(|| {
         text().clear();
         let sink = printed.clone();

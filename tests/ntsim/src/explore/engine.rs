@@ -4,7 +4,7 @@
 //! (through the loop in [`Engine::run`], which resumes one actor at a time).
 
 use super::actor::{Actor, Wait};
-use super::schedule::Picks;
+use super::schedule::{Picks, Terms};
 use super::strategy::{Options, Picker};
 use super::turns::Turns;
 use crate::rules;
@@ -84,6 +84,8 @@ pub(crate) struct Engine {
     quiet: Cell<u32>,
     /// Only the windows of the body are explored; see [`open_window`](Self::open_window).
     windows: bool,
+    /// The body is inside a window.
+    window: Cell<bool>,
     /// Mutexes of the kernel itself that the running actor holds; nobody else goes on meanwhile.
     internal_locks: Cell<u32>,
     /// Stacks of actors that have ended.
@@ -91,7 +93,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(picker: Box<dyn Picker>, slack: u64, step_limit: u64, windows: bool, keep_all: bool) -> Engine {
+    pub(super) fn new(picker: Box<dyn Picker>, terms: &Terms, keep_all: bool) -> Engine {
         Engine {
             actors: RefCell::default(),
             names: RefCell::default(),
@@ -106,11 +108,12 @@ impl Engine {
             now: Cell::new(START),
             steps: Cell::new(0),
             progress: Arc::default(),
-            slack,
-            step_limit,
+            slack: terms.slack,
+            step_limit: terms.step_limit,
             waits: Cell::new(0),
             quiet: Cell::new(0),
-            windows,
+            windows: terms.windows,
+            window: Cell::new(false),
             internal_locks: Cell::new(0),
             stacks: RefCell::default(),
         }
@@ -130,6 +133,7 @@ impl Engine {
         self.steps.set(0);
         self.turn.set(0);
         self.waits.set(0);
+        self.window.set(false);
         self.quiet.set(u32::from(quiet) + u32::from(self.windows));
         ENGINE.set(self);
         let body: *const dyn Fn() = body;
@@ -324,10 +328,12 @@ impl Engine {
                 continue;
             }
             let mut picker = self.picker.borrow_mut();
-            let clock =
-                self.quiet.get() == 0 && self.next_deadline().is_some_and(|at| at - self.now.get() <= self.slack);
+            let clock = match self.quiet.get() {
+                0 => self.next_deadline().map(|at| at - self.now.get()).filter(|&jump| jump <= self.slack),
+                _ => None,
+            };
             let options = Options { actors: &actors, first_goes_on: first.is_some(), clock };
-            let pick = if self.quiet.get() != 0 || actors.len() == 1 && !clock {
+            let pick = if self.quiet.get() != 0 || actors.len() == 1 && clock.is_none() {
                 0
             } else {
                 let pick = picker.pick(&options);
@@ -460,8 +466,13 @@ impl Engine {
         self.events_kept == usize::MAX
     }
 
-    /// Begins or ends a window, if windows are what is explored.
+    /// Begins or ends a window, which counts if windows are what is explored.
     pub(super) fn open_window(&self, open: bool) {
+        match (self.window.replace(open), open) {
+            (true, true) => panic!("a window begins inside another"),
+            (false, false) => panic!("a window ends that has not begun"),
+            _ => {}
+        }
         if self.windows {
             self.set_quiet(!open);
         }
