@@ -46,10 +46,10 @@ fn main() {
     for (name, _, found) in FAILING {
         for strategy in STRATEGIES {
             let exhaustive = matches!(strategy, Strategy::Exhaustive { .. });
-            if name == EARLY_TIMER && exhaustive {
+            if *name == EARLY_TIMER && exhaustive {
                 trials.push(trial("without slack an exhaustive search has no early timer", no_timer_is_early));
             }
-            let slack = (name == EARLY_TIMER && exhaustive).then_some(2);
+            let slack = (*name == EARLY_TIMER && exhaustive).then_some(2);
             let test = move || is_found_and_replayed(name, *strategy, slack, found);
             trials.push(trial(&format!("{name} is found: {strategy:?}"), test));
         }

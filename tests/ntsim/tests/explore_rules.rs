@@ -211,7 +211,13 @@ fn is_seen_between<T: Copy + Send + Sync + 'static>(
 fn an_event_is_set_between_two_reads_of_it() {
     // SAFETY: initialized.
     let read = |event: Event| unsafe { KeReadStateEvent(event.0) } != 0;
-    is_seen_between(|| Event::new(NotificationEvent, false), read, |event| drop(event.set()));
+    is_seen_between(
+        || Event::new(NotificationEvent, false),
+        read,
+        |event| {
+            event.set();
+        },
+    );
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     running: Cell<usize>,
     /// Turns that actors have had.
     turn: Cell<u64>,
+    /// Memory for the actors that can go on, kept from pick to pick.
+    able: RefCell<Vec<usize>>,
     /// Points that the running actor has gone on through.
     in_a_row: Cell<u32>,
     picker: RefCell<Box<dyn Picker>>,
@@ -99,6 +101,7 @@ impl Engine {
             names: RefCell::default(),
             running: Cell::new(BODY),
             turn: Cell::new(0),
+            able: RefCell::default(),
             in_a_row: Cell::new(0),
             picker: RefCell::new(picker),
             schedule: RefCell::default(),
@@ -312,12 +315,13 @@ impl Engine {
         loop {
             let turn = self.turn.get() + 1;
             self.turn.set(turn);
-            let mut actors = self.able(me, goes_on);
+            let mut actors = self.able.take();
+            self.find_able(&mut actors, me, goes_on);
             let first = me.filter(|&me| goes_on && actors.first() == Some(&me));
             if let Some(me) = me.filter(|_| !goes_on) {
                 self.actor(me).turns.gives_way(turn, &actors, |id| self.turns(id));
                 // It is not asked while anybody else can go on: what it waits for would never come.
-                if actors.is_empty() && self.can_run(me) {
+                if actors.is_empty() && self.can_run(self.actor(me)) {
                     actors.push(me);
                 }
             }
@@ -345,6 +349,7 @@ impl Engine {
                 Some(&next) => {
                     self.place(next);
                     self.turns(next).takes(turn);
+                    self.able.replace(actors);
                     return next;
                 }
                 None => {
@@ -354,21 +359,23 @@ impl Engine {
         }
     }
 
-    /// The actors that can go on now: first the one that asks, if it wants to, then the others in turn.
-    fn able(&self, me: Option<usize>, goes_on: bool) -> Vec<usize> {
-        let count = self.actors.borrow().len();
-        let running = self.running.get();
-        let mut able = Vec::with_capacity(count);
-        able.extend(me.filter(|&me| goes_on && self.can_run(me)));
-        let in_turn = (running + 1..count).chain(0..=running);
-        able.extend(in_turn.filter(|&id| Some(id) != me && self.can_run(id)));
+    /// Finds the actors that can go on now: first the one that asks, if it wants to, then the others in turn.
+    fn find_able(&self, able: &mut Vec<usize>, me: Option<usize>, goes_on: bool) {
+        let actors = self.actors.borrow();
+        let next = self.running.get() + 1;
+        able.clear();
+        able.extend(me.filter(|&me| goes_on && self.can_run(&actors[me])));
+        for id in (next..actors.len()).chain(0..next) {
+            if Some(id) != me && self.can_run(&actors[id]) {
+                able.push(id);
+            }
+        }
         // Of all that can run, somebody is behind nobody.
-        let behind = |&id: &usize| self.turns(id).is_behind(&able, |id| self.turns(id));
+        let behind = |&id: &usize| actors[id].turns.is_behind(able, |id| &actors[id].turns);
         if able.iter().any(behind) {
             let behind: Vec<_> = able.iter().copied().filter(behind).collect();
             able.retain(|id| !behind.contains(id));
         }
-        able
     }
 
     fn turns(&self, id: usize) -> &Turns {
@@ -376,8 +383,7 @@ impl Engine {
     }
 
     /// Whether an actor can go on now.
-    fn can_run(&self, id: usize) -> bool {
-        let actor = self.actor(id);
+    fn can_run(&self, actor: &Actor) -> bool {
         if actor.ended.get() || actor.wait.get().is_some_and(|wait| wait.deadline > self.now.get()) {
             return false;
         }

@@ -5,6 +5,7 @@ use super::overrun::Overrun;
 use super::schedule::{self, Terms};
 use super::strategy::{Exhaustive, Pct, Picker, Random, Replay, Strategy};
 use crate::clock;
+use crate::host::memory;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -171,6 +172,7 @@ impl Explore {
 
     fn run_with(&self, picker: Box<dyn Picker>, replayed: bool, body: &dyn Fn()) -> Report {
         report_panics();
+        memory::keep_freed_memory();
         let terms = self.terms();
         let engine = Engine::new(picker, &terms, replayed);
         let strategy = match (replayed, self.strategy) {
