@@ -59,7 +59,7 @@ impl Explored {
             Strategy::Exhaustive { preemptions: None } => "exhaustive".into(),
             Strategy::Exhaustive { preemptions: Some(bound) } => format!("exhaustive:{bound}"),
         };
-        let slack = self.slack.map_or("usual".into(), |slack| slack.as_nanos().to_string());
+        let slack = self.slack.map_or("usual".into(), |slack| format!("{}", slack.as_nanos()));
         format!("{strategy} {} {} {slack}", self.schedules, if self.windows { "windows" } else { "whole" })
     }
 
