@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
+use wsk_support::listening::Listening;
 use wsk_support::*;
 use wsk_sys::*;
 
@@ -171,6 +172,21 @@ fn failing(operation: Operation, wsk: &mut Wsk, socket: Option<Sock>, to: &Addre
             };
             Op::start(start).status()
         }
+        (Operation::Accept, _) => {
+            let listening = Listening::unbound(wsk, AF_INET, None);
+            let status = listening.accept().status();
+            listening.close();
+            status
+        }
+        (Operation::InspectComplete, _) => {
+            let listening = Listening::unbound(wsk, AF_INET, None);
+            let mut id = WSK_INSPECT_ID::default();
+            let complete = listening.table().WskInspectComplete;
+            // SAFETY: as above.
+            let status = Op::start(|irp| unsafe { complete(listening.0, &mut id, WskInspectAccept, irp) }).status();
+            listening.close();
+            status
+        }
         (Operation::ControlSocket, Some(socket)) => socket.set(IPPROTO_TCP, TCP_NODELAY, 1),
         (Operation::Bind, Some(socket)) => socket.bind(&local).status(),
         (Operation::Connect, Some(socket)) => socket.connect(to).status(),
@@ -219,8 +235,14 @@ fn each_operation_fails_with_each_of_its_statuses(net: &Net) {
                 Operation::ControlClient,
                 Operation::GetAddressInfo,
                 Operation::GetNameInfo,
+                // These bring a listening socket of their own.
+                Operation::Accept,
+                Operation::InspectComplete,
             ];
-            let socket = (!of_client.contains(&operation)).then(|| wsk.socket(AF_INET));
+            let socket = match operation {
+                Operation::Bind => Some(wsk.socket(AF_INET)),
+                _ => (!of_client.contains(&operation)).then(|| wsk.bound(AF_INET)),
+            };
             missing.remove(&failing(operation, &mut wsk, socket, &to));
             if let Some(socket) = socket {
                 socket.close();

@@ -112,7 +112,9 @@ impl Socket {
             if let Poll::Ready(arrival) = attempt {
                 drop(state);
                 let returned = self.conclude_accept(accept, arrival, true);
-                self.release_accepts();
+                if self.release_accepts() {
+                    self.advance_accepts();
+                }
                 return returned;
             }
             state.accepts.busy = false;
@@ -154,11 +156,12 @@ impl Socket {
         returned
     }
 
-    /// Others may complete WskAccepts again.
-    fn release_accepts(&self) {
+    /// Others may complete WskAccepts again. True if the socket is dead or closed.
+    fn release_accepts(&self) -> bool {
         let mut state = self.lock();
         state.accepts.busy = false;
         state.rearm();
+        state.broken.is_some()
     }
 
     /// Serves the WskAccepts that wait.

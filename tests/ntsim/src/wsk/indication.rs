@@ -99,6 +99,11 @@ impl Arrivals {
         self.left.drain(..length).collect()
     }
 
+    /// Forgets them.
+    pub(super) fn drop_left(&mut self) {
+        self.left.clear();
+    }
+
     /// Whether there are such bytes.
     pub(super) fn has_left(&self) -> bool {
         !self.left.is_empty()
@@ -144,7 +149,7 @@ impl State {
             self.arrivals.end_told = true;
             return Some(Next::Reset);
         }
-        if self.received_end && self.phase == Phase::Connected {
+        if self.received_end && self.phase == Phase::Connected && !self.arrivals.has_left() {
             self.arrivals.end_told = true;
             return Some(Next::End);
         }
@@ -152,8 +157,9 @@ impl State {
             return None;
         }
         let data = self.events.is_on(WSK_EVENT_RECEIVE);
-        if data && self.arrivals.has_left() {
-            return Some(Next::Data(self.arrivals.take_left(MOST)));
+        if self.arrivals.has_left() {
+            self.arrivals.blocked = !data;
+            return data.then(|| Next::Data(self.arrivals.take_left(MOST)));
         }
         let endpoint = self.endpoint.as_deref()?;
         let arrived = if data { read(endpoint) } else { endpoint.peek().map_ok(|more| vec![0; usize::from(more)]) };

@@ -276,7 +276,10 @@ impl State {
             Work::Receive { data, all } => receive(&**endpoint, data, *all, first, done, &mut self.received_end),
             Work::Await if self.arrivals.has_left() => Poll::Ready(Ok(())),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
-            Work::Drain => drain(&**endpoint, &mut self.received_end),
+            Work::Drain => {
+                self.arrivals.drop_left();
+                drain(&**endpoint, &mut self.received_end)
+            }
         };
         if result.is_ready() && transfer.work.direction() == Direction::Receive {
             self.arrivals.resume();
