@@ -35,7 +35,7 @@ fn kernel() -> Builder {
 
 fn main() -> ExitCode {
     let strategy = Strategy::Exhaustive { preemptions: PREEMPTIONS };
-    let explored = Explored { strategy, schedules: SCHEDULES, windows: true };
+    let explored = Explored { strategy, schedules: SCHEDULES, windows: true, slack: None };
     let host = Host::new(suite::driver_entry).kernel(kernel).explore(explored);
     host.only("races.*").variants("operation", OPERATIONS).main()
 }

@@ -27,6 +27,9 @@ const EXPLORE: &str = "KUNIT_EXPLORE";
 const LISTING: Duration = Duration::from_secs(60);
 /// How long an exploration may take.
 const EXPLORING: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of the answer to a control code in explore mode, where the report is read line by line: the kernel fills and looks
+/// through every byte of the answer several times, in every schedule.
+const EXPLORED_CAPACITY: usize = 16 << 10;
 /// Lines of a child's standard error that are told.
 const TOLD: usize = 300;
 
@@ -44,6 +47,8 @@ pub struct Explored {
     pub schedules: u64,
     /// Whether only the windows of cases are explored; see [`window`](crate::window).
     pub windows: bool,
+    /// How far timers may be early, if not as far as usual with the strategy; see [`Explore::slack`].
+    pub slack: Option<Duration>,
 }
 
 impl Explored {
@@ -54,7 +59,8 @@ impl Explored {
             Strategy::Exhaustive { preemptions: None } => "exhaustive".into(),
             Strategy::Exhaustive { preemptions: Some(bound) } => format!("exhaustive:{bound}"),
         };
-        format!("{strategy} {} {}", self.schedules, if self.windows { "windows" } else { "whole" })
+        let slack = self.slack.map_or("usual".into(), |slack| format!("{}", slack.as_nanos()));
+        format!("{strategy} {} {} {slack}", self.schedules, if self.windows { "windows" } else { "whole" })
     }
 
     /// The inverse of [`setting`](Self::setting).
@@ -68,7 +74,9 @@ impl Explored {
             ("exhaustive", preemptions) => Strategy::Exhaustive { preemptions },
             _ => return None,
         };
-        Some(Explored { strategy, schedules: schedules.parse().ok()?, windows })
+        let slack = words.next().filter(|&slack| slack != "usual");
+        let slack = slack.map(|nanoseconds| nanoseconds.parse().map(Duration::from_nanos)).transpose().ok()?;
+        Some(Explored { strategy, schedules: schedules.parse().ok()?, windows, slack })
     }
 }
 
@@ -189,7 +197,7 @@ pub(super) fn serve(
         })
         .start();
     let ended = load_beside(&kernel, beside).and_then(|others| {
-        let ended = converse(&kernel, entry, if list { IOCTL_LIST } else { IOCTL_RUN }, &request);
+        let ended = converse(&kernel, entry, if list { IOCTL_LIST } else { IOCTL_RUN }, &request, CAPACITY);
         for driver in others.into_iter().rev() {
             driver.unload();
         }
@@ -225,8 +233,11 @@ fn explore(
     }
     let printed = Arc::new(Mutex::new(String::new()));
     let text = || printed.lock().unwrap_or_else(PoisonError::into_inner);
-    let exploration =
+    let mut exploration =
         Explore::new(&name).strategy(explored.strategy).schedules(explored.schedules).windows(explored.windows);
+    if let Some(slack) = explored.slack {
+        exploration = exploration.slack(slack);
+    }
     let report = exploration.run(|| {
         text().clear();
         let sink = printed.clone();
@@ -240,7 +251,7 @@ fn explore(
             })
             .start();
         let ended = load_beside(&kernel, beside).and_then(|others| {
-            let ended = converse(&kernel, entry, IOCTL_RUN, &request);
+            let ended = converse(&kernel, entry, IOCTL_RUN, &request, EXPLORED_CAPACITY);
             for driver in others.into_iter().rev() {
                 driver.unload();
             }
@@ -281,11 +292,17 @@ fn load_beside(kernel: &ntsim::Kernel, drivers: &[(&str, PDRIVER_INITIALIZE)]) -
     drivers.iter().map(load).collect()
 }
 
-/// Sends a control code to a driver, from its load to its unload.
-fn converse(kernel: &ntsim::Kernel, entry: PDRIVER_INITIALIZE, code: u32, request: &str) -> Result<String, String> {
+/// Sends a control code to a driver, from its load to its unload. The answer is cut off where there is no room for it.
+fn converse(
+    kernel: &ntsim::Kernel,
+    entry: PDRIVER_INITIALIZE,
+    code: u32,
+    request: &str,
+    capacity: usize,
+) -> Result<String, String> {
     let driver = kernel.load("kunit", entry).map_err(|status| told("loading the test driver", status))?;
     let file = kernel.open(&format!(r"\\.\{DEVICE}")).map_err(|status| told("opening its device", status))?;
-    let mut output = vec![0; CAPACITY];
+    let mut output = vec![0; capacity];
     // The first request warms what the kernel itself allocates and keeps.
     file.ioctl(IOCTL_LIST, request.as_bytes(), &mut output);
     let before = kernel.stats().live_blocks;
