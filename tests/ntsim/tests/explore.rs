@@ -6,8 +6,10 @@ mod support;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ntsim::explore::{Explore, REPLAY, Report, Strategy};
 use ntsim::{Checks, Kernel, spawn_host};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::*;
@@ -34,6 +36,8 @@ fn main() {
     }
     let mut trials = vec![
         trial("all orders of two threads are counted", all_orders_of_two_threads_are_counted),
+        trial("a bound has every order within it", a_bound_has_every_order_within_it),
+        trial("PCT finds every order of its depth in a short body", pct_finds_every_order_of_its_depth_in_a_short_body),
         trial("a bound leaves out preemptions", a_bound_leaves_out_preemptions),
         trial("a lock makes an update whole", a_lock_makes_an_update_whole),
         trial("code at dispatch level has its processor alone", code_at_dispatch_level_has_its_processor_alone),
@@ -85,6 +89,12 @@ impl Counter {
     }
 }
 
+/// Sleeps, in 100 ns.
+fn sleep(duration: i64) {
+    // SAFETY: at PASSIVE_LEVEL.
+    unsafe { KeDelayExecutionThread(KernelMode, FALSE, &-duration) };
+}
+
 fn point() {
     ntsim::explore::point("here");
 }
@@ -97,23 +107,82 @@ fn two_threads(points: usize) {
     thread.join();
 }
 
-fn all_orders_of_two_threads_are_counted() {
-    let count = |points| {
-        let run = Explore::new("orders").strategy(EXHAUSTIVE).schedules(1_000_000);
-        let report = run.run(|| {
-            let _kernel = ntsim::explore::quiet(kernel);
-            let thread = spawn_host("other", move || (0..points).for_each(|_| point()));
-            (0..points).for_each(|_| point());
-            ntsim::explore::quiet(|| thread.join());
-        });
-        assert!(report.complete);
-        report.schedules
+/// What one schedule of two threads has written: each its letter so many times, with a point before each. The second letter is
+/// of the body, which explores until it has written its last.
+fn letters(other: usize, body: usize) -> String {
+    let written = Arc::new(Mutex::new(String::new()));
+    let write = |count, letter| {
+        let written = Arc::clone(&written);
+        move || {
+            for _ in 0..count {
+                point();
+                written.lock().unwrap().push(letter);
+            }
+        }
     };
-    // Each thread is cut into one part more than it has points; the last part of the first is quiet, and so is what follows
-    // it. Orders of n parts of one with m of the other, as far as the first has not ended.
-    let counts: Vec<_> = (0..4).map(count).collect();
-    assert!(counts.is_sorted_by(|a, b| a < b), "{counts:?}");
-    assert_eq!(counts, (0..4).map(count).collect::<Vec<_>>(), "the tree is the same each time");
+    let (kernel, thread) = ntsim::explore::quiet(|| {
+        let kernel = kernel();
+        // The processors have nothing to do any more.
+        sleep(MILLISECOND);
+        (kernel, spawn_host("other", write(other, 'a')))
+    });
+    write(body, 'b')();
+    ntsim::explore::quiet(|| {
+        thread.join();
+        kernel.shutdown();
+    });
+    let written = written.lock().unwrap();
+    written.clone()
+}
+
+/// Runs them, and returns what the schedules have written.
+fn explore_letters(strategy: Strategy, schedules: u64, other: usize, body: usize) -> (Report, BTreeSet<String>) {
+    let seen = RefCell::new(BTreeSet::new());
+    let report = Explore::new("letters").strategy(strategy).schedules(schedules).run(|| {
+        seen.borrow_mut().insert(letters(other, body));
+    });
+    (report, seen.into_inner())
+}
+
+/// Ways to put so many things among so many others.
+fn choose(of: u64, taken: u64) -> u64 {
+    (1..=taken).fold(1, |ways, i| ways * (of - taken + i) / i)
+}
+
+/// Times that a thread loses its processor although it could go on; the body has it at first.
+fn preemptions(letters: &str) -> usize {
+    let letters = format!("b{letters}");
+    let letters = letters.as_bytes();
+    (1..letters.len()).filter(|&i| letters[i] != letters[i - 1] && letters[i..].contains(&letters[i - 1])).count()
+}
+
+fn all_orders_of_two_threads_are_counted() {
+    for (other, body) in [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, 4)] {
+        let (report, seen) = explore_letters(EXHAUSTIVE, 1_000_000, other, body);
+        assert!(report.complete);
+        assert_eq!(seen.len() as u64, choose((other + body) as u64, body as u64), "every order: {seen:?}");
+        // The other's beginning is a part of its own, before its first point.
+        let parts = choose((other + body + 1) as u64, body as u64);
+        assert_eq!(report.schedules, parts, "{other} and {body} points: each order of their parts once");
+    }
+}
+
+fn a_bound_has_every_order_within_it() {
+    let all = explore_letters(EXHAUSTIVE, 1_000_000, 3, 3).1;
+    for bound in 0..4 {
+        let strategy = Strategy::Exhaustive { preemptions: Some(bound) };
+        let seen = explore_letters(strategy, 1_000_000, 3, 3).1;
+        let within: BTreeSet<_> = all.iter().filter(|order| preemptions(order) <= bound as usize).cloned().collect();
+        assert_eq!(seen, within, "bound {bound}");
+    }
+}
+
+/// Depth 4 is three changes, wherever they are.
+fn pct_finds_every_order_of_its_depth_in_a_short_body() {
+    let all = explore_letters(EXHAUSTIVE, 1_000_000, 3, 3).1;
+    let seen = explore_letters(Strategy::Pct { depth: 4 }, 3000, 3, 3).1;
+    let missed: Vec<_> = all.iter().filter(|order| preemptions(order) <= 3 && !seen.contains(*order)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 fn a_bound_leaves_out_preemptions() {

@@ -42,12 +42,21 @@ pub(super) struct Loan {
     received: AtomicUsize,
 }
 
-/// A piece's bytes.
+/// A piece's bytes, to be looked at: other requests may send the same ones.
 ///
 /// # Safety
 /// The piece is lent, or the driver's call has not returned.
-unsafe fn bytes<'a>((start, length): Piece) -> &'a mut [u8] {
-    // SAFETY: the caller's promise; pieces of a chain do not overlap.
+unsafe fn bytes<'a>((start, length): Piece) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(start as *const u8, length) }
+}
+
+/// The bytes of a piece that is lent for receiving.
+///
+/// # Safety
+/// As [`bytes`].
+unsafe fn bytes_to_fill<'a>((start, length): Piece) -> &'a mut [u8] {
+    // SAFETY: the caller's promise; pieces of a chain do not overlap, and what one request receives into no other uses.
     unsafe { std::slice::from_raw_parts_mut(start as *mut u8, length) }
 }
 
@@ -64,7 +73,7 @@ impl Loan {
         let before = unsafe { pieces.iter().flat_map(|&piece| bytes(piece).iter().copied()).collect::<Vec<_>>() };
         let arrived = (use_of == Use::Receive).then(|| {
             // SAFETY: the caller's promise.
-            pieces.iter().for_each(|&piece| unsafe { bytes(piece).fill(PATTERN) });
+            pieces.iter().for_each(|&piece| unsafe { bytes_to_fill(piece).fill(PATTERN) });
             Mutex::new(vec![0; before.len()])
         });
         Some(Arc::new(Loan { call, pieces, before, arrived, received: AtomicUsize::new(0) }))
@@ -107,12 +116,14 @@ impl Loan {
                 verifier::violation(&rules::BUFFER_TOUCHED, detail);
             }
             if let Some(arrived) = &self.arrived {
+                // SAFETY: the caller's promise; the reference of before is not used any more.
+                let bytes = unsafe { bytes_to_fill(piece) };
                 let received = self.received.load(Ordering::Relaxed).saturating_sub(place).min(bytes.len());
                 bytes[..received].copy_from_slice(&arrived.lock()[place..place + received]);
                 // What was not received is as it was.
                 bytes[received..].copy_from_slice(&expected[received..]);
             }
-            place += bytes.len();
+            place += piece.1;
         }
     }
 }
