@@ -52,6 +52,11 @@ pub struct Explored {
 }
 
 impl Explored {
+    /// Whole cases in so many random orders.
+    pub fn random(schedules: u64) -> Explored {
+        Explored { strategy: Strategy::Random, schedules, windows: false, slack: None }
+    }
+
     fn setting(&self) -> String {
         let strategy = match self.strategy {
             Strategy::Random => "random".into(),
