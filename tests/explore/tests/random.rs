@@ -1,13 +1,23 @@
-//! Each case of the suite in many random orders of events, with every atomic of wsk-async as a point.
+//! Each case of the suite in many random orders of events, with every atomic of wsk-async as a point; of a case with parameters,
+//! each of them.
 
+use explore::pieces::Piece;
 use kunit::host::{Explored, Host};
 use ntsim::explore::Strategy;
 use std::process::ExitCode;
 
-/// Schedules for each case, where `NTSIM_SCHEDULES` does not say otherwise.
+/// Schedules for each case, where the environment does not say otherwise.
 const SCHEDULES: u64 = 100;
 
 fn main() -> ExitCode {
-    let explored = Explored { strategy: Strategy::Random, schedules: SCHEDULES, windows: false };
-    Host::new(suite::driver_entry).explore(explored).main()
+    let (seed, schedules) = match Piece::asked_for() {
+        Ok(Some(piece)) => (piece.seed(), piece.schedules()),
+        Ok(None) => (0, SCHEDULES),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let explored = Explored::new(Strategy::Random, schedules).seed(seed);
+    Host::new(suite::driver_entry).explore(explored).by_param().main()
 }

@@ -15,6 +15,9 @@ use std::{format, fs, print, println};
 pub struct RunArguments {
     /// Cases to run, as `suite.case` or `suite`, with `*` and `?`. Without any, all.
     globs: Vec<String>,
+    /// Of cases with parameters, only the one that is listed by this name.
+    #[arg(long, value_name = "NAME")]
+    param: Vec<String>,
     /// Only cases whose attributes compare so: `speed>slow`, `irql=dispatch`, `needs!=cancel`.
     #[arg(long)]
     filter: Vec<String>,
@@ -66,6 +69,7 @@ impl RunArguments {
     fn add_to(&self, request: &Request) -> Result<Request, String> {
         let mut request = request.clone();
         request = self.globs.iter().fold(request, |request, glob| request.glob(glob));
+        request = self.param.iter().fold(request, |request, param| request.param(param));
         request = self.filter.iter().fold(request, |request, filter| request.filter(filter));
         request = self.lacks.iter().fold(request, |request, need| request.lacks(need));
         if self.skip_filtered {
@@ -84,6 +88,7 @@ impl RunArguments {
         if self.list {
             for case in runner.list(&request)? {
                 println!("{}.{} {}", case.suite, case.case, case.attributes);
+                case.params.iter().for_each(|param| println!("    {param}"));
             }
             return Ok(true);
         }
