@@ -16,6 +16,7 @@
 
 #[macro_use]
 mod layout;
+mod file;
 mod io;
 mod irp;
 mod ke;
@@ -38,6 +39,7 @@ mod wsk_codes;
 mod wsk_functions;
 mod wsk_tables;
 
+pub use file::*;
 pub use io::*;
 pub use irp::*;
 pub use ke::*;

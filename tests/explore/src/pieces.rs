@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 /// The environment variable that asks for a piece.
 pub const PIECE: &str = "EXPLORE_PIECE";
-/// Schedules of each case in all pieces together. There are some three hundred and fifty cases, counted with their parameters: ten
-/// million schedules and more.
-pub const ALL: u64 = 30_000;
+/// Schedules of each case in all pieces together. There are more than 320 cases, counted with their parameters: ten million
+/// schedules and more.
+pub const ALL: u64 = 32_000;
 
 /// One of the pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! One case, from its start to its verdict: time limit, cleanup and leaks.
 
 use crate::current::{self, Name};
+use crate::live::{Counter, Live};
+use crate::log_file::LogFile;
 use crate::request::Request;
 use crate::run::Reason;
 use crate::start::{Start, StartCase};
@@ -12,7 +14,7 @@ use core::time::Duration;
 use wsk_async::driver::System;
 use wsk_async::exec::{DispatchExecutor, JoinHandle};
 use wsk_async::irql::Passive;
-use wsk_async::mem::{self, Shared};
+use wsk_async::mem::Shared;
 use wsk_async::status::{NtStatus, Result};
 use wsk_async::sys::DEVICE_OBJECT;
 use wsk_async::time::{Instant, Timers};
@@ -52,13 +54,23 @@ pub(crate) struct Part {
 pub(crate) struct Cases<'a> {
     pub(crate) passive: &'a Passive,
     pub(crate) timers: &'a Timers,
+    pub(crate) counter: Counter,
     /// What the cases themselves run on; the harness runs elsewhere, so that a case that blocks does not block it.
     pub(crate) system: System,
     pub(crate) request: &'a Shared<Request>,
+    /// Where the report also goes, if it was asked for.
+    pub(crate) file: Option<&'a LogFile>,
     pub(crate) device: *mut DEVICE_OBJECT,
 }
 
 impl Cases<'_> {
+    /// Brings the file of the report up to now.
+    pub(crate) fn save(&self) {
+        if let Some(file) = self.file {
+            file.save(self.passive);
+        }
+    }
+
     /// Runs a case with one of its parameters.
     pub(crate) async fn run(
         &self,
@@ -76,7 +88,7 @@ impl Cases<'_> {
             };
             let system = System { dispatch: executor.spawner(), ..self.system.clone() };
             let on_processor = Cases { system, ..*self };
-            let verdict = on_processor.execute(part, Some(mem::live())).await;
+            let verdict = on_processor.execute(part, Some(self.counter.now())).await;
             drop(on_processor);
             match verdict {
                 Ok(verdict) => {
@@ -90,7 +102,7 @@ impl Cases<'_> {
                 }
             }
         } else {
-            self.execute(part, Some(mem::live())).await?
+            self.execute(part, Some(self.counter.now())).await?
         };
         Ok(match (verdict, expected) {
             (Verdict::Failed | Verdict::TimedOut, Some(why)) => Verdict::FailedAsExpected(why),
@@ -103,7 +115,7 @@ impl Cases<'_> {
     }
 
     /// Runs something as a case. At its end no more may be allocated than `before`, if that is given.
-    pub(crate) async fn execute(&self, part: Part, before: Option<usize>) -> core::result::Result<Verdict, Stuck> {
+    pub(crate) async fn execute(&self, part: Part, before: Option<Live>) -> core::result::Result<Verdict, Stuck> {
         let begin = Instant::now();
         let running = Running::begin(part.name, part.depth);
         let timed_out = match self.watch(&part).await {
@@ -164,25 +176,21 @@ impl Cases<'_> {
     /// Waits until what ended before has been freed, as far as that can be seen: then its memory does not hide a leak.
     pub(crate) async fn settle(&self) {
         for _ in 0..100 {
-            let seen = mem::live();
+            let seen = self.counter.now();
             self.timers.sleep(Duration::from_millis(1)).await;
-            if mem::live() >= seen {
+            if seen.beyond(self.counter.now()).is_none() {
                 return;
             }
         }
     }
 
     /// Waits until no more is allocated than before; records a failure if that does not come.
-    async fn find_leaks(&self, before: usize) {
+    async fn find_leaks(&self, before: Live) {
         let deadline = Instant::now() + LEAK_PATIENCE;
-        loop {
-            let leaked = mem::live().saturating_sub(before);
-            if leaked == 0 {
-                return;
-            }
+        while let Some(leak) = self.counter.now().beyond(before) {
             if Instant::now() >= deadline {
                 let patience = LEAK_PATIENCE.as_millis();
-                return current::fail_plainly(format_args!("LEAK: {leaked} allocations are left after {patience} ms"));
+                return current::fail_plainly(format_args!("LEAK: {leak} are left after {patience} ms"));
             }
             self.timers.sleep(Duration::from_millis(1)).await;
         }

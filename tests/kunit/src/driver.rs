@@ -5,6 +5,8 @@
 //! word, and the compiler warns of a suite that is in no list.
 
 use crate::case::Cases;
+use crate::live::Counter;
+use crate::log_file::LogFile;
 use crate::output;
 use crate::request::{DEVICE, IOCTL_LIST, IOCTL_RUN, Request};
 use crate::run;
@@ -47,19 +49,22 @@ impl<S: Suites> Driver for Kunit<S> {
             IOCTL_LIST => run::list(S::SUITES, &request, ioctl.output()).ok_or(NtStatus::BUFFER_TOO_SMALL),
             IOCTL_RUN => {
                 let _busy = Busy::begin()?;
+                let file = request.file().map(|path| LogFile::create(passive, path)).transpose()?;
                 let executors = Executors::start(passive)?;
                 let cases = Cases {
                     passive,
                     timers: &system.timers,
+                    counter: Counter::new(passive),
                     system: executors.system(system),
                     request: &request,
+                    file: file.as_ref(),
                     device: OWN_DEVICE.load(Acquire),
                 };
                 if run::run(S::SUITES, &cases).await.is_err() {
                     // An executor with a case that does not end would be waited for in vain.
                     core::mem::forget(executors);
                 }
-                Ok(output::copy_to(ioctl.output()))
+                Ok(output::copy_from(0, ioctl.output()))
             }
             _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
         }

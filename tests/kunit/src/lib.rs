@@ -11,7 +11,7 @@
 //!
 //! One case runs at a time, as a task on an executor of the level that it asks for. While it runs, every failure counts for
 //! it, wherever it happens: in a task, a DPC, a thread. It ends when its future does, or at its time limit; then its cleanup
-//! actions run, and what it has allocated by wsk-async must be free again.
+//! actions run, and what it has allocated must be free again.
 #![no_std]
 
 #[cfg(feature = "host")]
@@ -26,6 +26,8 @@ pub mod expect;
 mod filter;
 #[cfg(feature = "host")]
 pub mod host;
+mod live;
+mod log_file;
 mod output;
 mod request;
 mod run;

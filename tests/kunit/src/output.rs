@@ -1,5 +1,5 @@
 //! Where KTAP goes: line by line to the kernel debugger, so that a crash loses nothing, and into a fixed buffer that the
-//! control code of a run gives back.
+//! control code of a run gives back, and that [`LogFile`](crate::log_file::LogFile) writes to a file.
 //!
 //! A line may come from any processor at any IRQL up to DISPATCH_LEVEL, also from code of a case that should have ended, so
 //! the buffer is static and takes no lock.
@@ -67,11 +67,11 @@ pub(crate) fn line(depth: usize, arguments: fmt::Arguments<'_>) {
     }
 }
 
-/// Copies the report out; gives its length. What there is no room for is cut off.
-pub(crate) fn copy_to(out: &mut [u8]) -> usize {
+/// Copies the report out, from some byte on; gives how much that was. What there is no room for is cut off.
+pub(crate) fn copy_from(start: usize, out: &mut [u8]) -> usize {
     let written = TEXT.get(..USED.load(Relaxed)).unwrap_or(&TEXT);
     let mut length = 0;
-    for (to, from) in out.iter_mut().zip(written) {
+    for (to, from) in out.iter_mut().zip(written.get(start..).unwrap_or_default()) {
         *to = from.load(Relaxed);
         length += 1;
     }

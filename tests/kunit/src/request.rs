@@ -7,6 +7,7 @@
 //! | `param` | of a case with parameters, only the one that is called so in the list. Several are alternatives |
 //! | `filter` | attributes of cases to run: `speed>slow`, `irql=dispatch`, `needs!=cancel`. Several must all hold |
 //! | `filter_action` | `skip`: cases that the filter leaves out are reported as skipped |
+//! | `file` | a file of the kernel's own system, such as `\??\C:\kunit.ktap`, that the report is written to as it grows |
 //! | `lacks` | something that this environment lacks, besides what is known of it |
 //! | `parameter.NAME` | a parameter for the cases |
 
@@ -46,7 +47,7 @@ impl Request {
                 }
                 "filter" => Filter::parse(value).is_some(),
                 "filter_action" => value == "skip",
-                "glob" | "lacks" | "param" => true,
+                "glob" | "lacks" | "param" | "file" => true,
                 _ => key.starts_with("parameter."),
             };
             if !known {
@@ -69,6 +70,11 @@ impl Request {
     pub(crate) fn parameter(&self, wanted: &str) -> Option<&str> {
         let text = core::str::from_utf8(&self.text).unwrap_or_default();
         lines(text).find(|(key, _)| key.strip_prefix("parameter.") == Some(wanted)).map(|(_, value)| value)
+    }
+
+    /// Where the report goes besides.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.values("file").last()
     }
 
     /// Whether the environment lacks something.

@@ -23,12 +23,12 @@
 
 use crate::case::{Cases, Part, Stuck, Verdict};
 use crate::current::{self, Name};
+use crate::live::Live;
 use crate::output::{self, Line};
 use crate::request::Request;
 use crate::start::StartCase;
 use crate::suite::{Case, Environment, Params, Speed, Suite};
 use core::fmt::{self, Write as _};
-use wsk_async::mem;
 
 /// Indentation of suites.
 const SUITE: usize = 0;
@@ -141,11 +141,13 @@ pub(crate) async fn run(suites: &[&'static Suite], cases: &Cases<'_>) -> core::r
             Ok(counts) => totals.add(counts),
             Err(Stuck) => {
                 output::line(SUITE, format_args!("Bail out! A case did not end after it was aborted"));
+                cases.save();
                 return Err(Stuck);
             }
         }
     }
     output::line(SUITE, format_args!("# Totals: {totals}"));
+    cases.save();
     Ok(())
 }
 
@@ -153,7 +155,7 @@ async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> c
     let selected = || suite.cases.iter().filter(|case| cases.request.selects(suite, case));
     begin_block(CASE, suite.name, selected().count());
     cases.settle().await;
-    let before = mem::live();
+    let before = cases.counter.now();
     let begun = match suite.suite_init {
         Some(start) => cases.hook(&"suite_init", Some(start), None).await?,
         None => true,
@@ -161,6 +163,7 @@ async fn run_suite(suite: &'static Suite, number: usize, cases: &Cases<'_>) -> c
     cases.settle().await;
     let mut counts = Counts::default();
     for (number, case) in (1..).zip(selected()) {
+        cases.save();
         let verdict = match cases.request.left_out(case) {
             Some(reason) => Verdict::Skipped(reason),
             None if !begun => Verdict::Failed,
@@ -197,6 +200,7 @@ async fn run_case(case: &'static Case, cases: &Cases<'_>) -> core::result::Resul
     let mut counts = Counts::default();
     let mut known = (0, "");
     for (number, (index, name)) in (1..).zip(selected()) {
+        cases.save();
         let verdict = cases.run(case, &case.name, PARAMETER, index).await?;
         counts.count(&verdict);
         if let Verdict::FailedAsExpected(why) = verdict {
@@ -261,7 +265,7 @@ impl Cases<'_> {
         &self,
         name: Name,
         start: Option<StartCase>,
-        before: Option<usize>,
+        before: Option<Live>,
     ) -> core::result::Result<bool, Stuck> {
         let part = Part { name, depth: CASE, limit: Speed::Slow.limit(), start, index: 0 };
         let verdict = self.execute(part, before).await?;

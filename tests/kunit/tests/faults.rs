@@ -10,15 +10,21 @@ use std::time::Duration;
 /// Makes this program the plain test program of the faulty driver.
 const AS_TESTS: &str = "KUNIT_FAULTS_AS_TESTS";
 
+/// The folder that is drive C in the kernels of child processes.
+const DRIVE: &str = "KUNIT_FAULTS_DRIVE";
+
 fn main() -> ExitCode {
-    let host = Host::new(kunit_faulty::driver_entry);
+    let host = Host::new(kunit_faulty::driver_entry).kernel(|| match std::env::var_os(DRIVE) {
+        Some(folder) => ntsim::Kernel::builder().drive_c(folder),
+        None => ntsim::Kernel::builder(),
+    });
     if let Some(code) = host.child() {
         return code;
     }
     if std::env::var_os(AS_TESTS).is_some() {
         return host.main();
     }
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 12] = [
         ("failures_are_recorded_where_they_happen", failures_are_recorded_where_they_happen),
         ("a_case_ends_in_its_time_and_is_cleaned_up", a_case_ends_in_its_time_and_is_cleaned_up),
         ("a_leak_fails_its_case", a_leak_fails_its_case),
@@ -30,6 +36,7 @@ fn main() -> ExitCode {
         ("filters_select_and_skip", filters_select_and_skip),
         ("cargo_sees_each_case", cargo_sees_each_case),
         ("the_command_line_writes_files", the_command_line_writes_files),
+        ("the_driver_writes_a_file_that_survives_a_crash", the_driver_writes_a_file_that_survives_a_crash),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -122,8 +129,9 @@ fn a_case_ends_in_its_time_and_is_cleaned_up() {
 }
 
 fn a_leak_fails_its_case() {
-    let report = report_of(Request::new().glob("faulty.leak").glob("faulty.fine"));
+    let report = report_of(Request::new().glob("faulty.leak*").glob("faulty.fine"));
     assert_has(&failed(&report, "faulty", "leak"), &["LEAK: 2 allocations are left"]);
+    assert_has(&failed(&report, "faulty", "leak_of_pool"), &["LEAK: 1 pool blocks, IRPs, MDLs, "]);
     assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
     let suite = run(&mut Ntsim, &Request::new().glob("leaky"), &mut |_| ());
     assert_eq!(suite.case("leaky", "passes").map(|case| case.status), Some(Status::Passed));
@@ -240,6 +248,31 @@ fn the_command_line_writes_files() {
     let (success, output) = as_tests(&["kunit", "--list", "--filter", "irql=dispatch"]);
     assert!(success);
     assert_eq!(output, "faulty.leak speed=normal irql=dispatch limit_ms=10000\n");
+}
+
+fn the_driver_writes_a_file_that_survives_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = std::env::current_exe().expect("it has a path");
+    let run = |globs: &[&str], file: &str| {
+        let mut command = Command::new(&program);
+        command.env(AS_TESTS, "1").env(DRIVE, folder.path()).args(["kunit", "--kernel-file", file]).args(globs);
+        let output = command.output().expect("it runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let written = |name: &str| Report::read(&std::fs::read_to_string(folder.path().join(name)).expect("it is there"));
+    run(&["faulty.fine", "faulty.one_of_three"], r"\??\C:\Good.ktap");
+    let report = written("Good.ktap");
+    assert!(report.errors.is_empty(), "{report:?}");
+    assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
+    assert_eq!(report.case("faulty", "one_of_three").map(|case| case.tests.len()), Some(3));
+
+    run(&["faulty.known", "faulty.crash", "faulty.fine"], r"\DosDevices\c:\crash.ktap");
+    let report = written("crash.ktap");
+    assert_has(&report.errors.join("\n"), &["the report ends in the middle"]);
+    assert_eq!(report.case("faulty", "known").map(|case| case.status), Some(Status::ExpectedFailure));
+    assert_eq!(report.case("faulty", "fine"), None);
+
+    assert_has(&run(&["faulty.fine"], r"\??\D:\good.ktap"), &["the request: STATUS_OBJECT_NAME_NOT_FOUND"]);
 }
 
 /// Times differ from run to run.

@@ -22,6 +22,10 @@ pub struct Checks {
     pub dpc_calls: u64,
     /// How long a task that is ready may wait for its poll.
     pub ready_budget: Duration,
+    /// Points of a schedule of explore mode that a task that is ready may wait for its poll.
+    pub ready_points: u64,
+    /// How long a DriverUnload may wait while nothing at all happens and no time is waited for.
+    pub stuck_budget: Duration,
     /// How long an unload waits for completion routines and work items that hold the driver.
     pub unload_patience: Duration,
     /// Warnings, of what is not forbidden but known to go wrong, stop the run as violations do.
@@ -39,6 +43,8 @@ impl Default for Checks {
             dpc_total_budget: Duration::from_secs(120),
             dpc_calls: 1_000_000,
             ready_budget: Duration::from_secs(60),
+            ready_points: 200_000,
+            stuck_budget: Duration::from_secs(60),
             unload_patience: Duration::from_secs(20),
             warnings_stop: false,
         }

@@ -79,6 +79,15 @@ impl Current {
         }
     }
 
+    /// Makes it a thread of the running kernel, on the given processor, at PASSIVE_LEVEL.
+    pub(crate) fn adopt_on(&self, processor: u32) {
+        self.generation.set(system().generation);
+        self.processor.set(processor);
+        self.irql.set(PASSIVE_LEVEL);
+        self.critical_regions.set(0);
+        self.track.reset();
+    }
+
     /// Whether it stays on its processor, whatever runs there.
     fn is_bound(&self) -> bool {
         self.pinned.get() || self.affinity.get() != 0
@@ -118,7 +127,7 @@ pub(crate) fn is_free_for(thread: &Current) -> bool {
     !own.ownership.is_locked() || !thread.is_bound() && system.processors.iter().any(|p| !p.ownership.is_locked())
 }
 
-/// Moves such a thread to the first free processor if its own is taken.
+/// Moves such a thread to the first free processor if its own is taken, and if it may move.
 pub(crate) fn move_to_free(thread: &Current) {
     let Some(system) = running_for(thread) else { return };
     if system.processors[thread.processor.get() as usize].ownership.is_locked()
@@ -195,16 +204,9 @@ impl Processor {
         std::ptr::from_ref(&self.sources) as usize
     }
 
-    /// Takes the ownership.
-    fn own(&self) {
-        match engine() {
-            None => self.ownership.lock(),
-            Some(engine) => {
-                while !self.ownership.try_lock() {
-                    engine.wait(std::ptr::from_ref(&self.ownership) as usize, None);
-                }
-            }
-        }
+    /// What who wants the ownership waits for in explore mode.
+    fn ownership_key(&self) -> usize {
+        std::ptr::from_ref(&self.ownership) as usize
     }
 
     /// Gives the ownership up.
@@ -212,15 +214,8 @@ impl Processor {
         // SAFETY: the calling thread took it in `own`, or in `leave_dispatch`.
         unsafe { self.ownership.unlock() };
         if let Some(engine) = engine() {
-            engine.wake(std::ptr::from_ref(&self.ownership) as usize, true);
+            engine.wake(self.ownership_key(), true);
         }
-    }
-
-    /// Raises the calling thread, whose current processor this is, to `irql`.
-    fn enter_dispatch(&self, irql: KIRQL) {
-        self.own();
-        pages::page_out();
-        current().irql.set(irql);
     }
 
     /// Drains the DPC queue, then lowers the calling thread, which owns this processor, to `irql`.
@@ -250,9 +245,11 @@ impl Processor {
 
     /// The idle loop; runs on the processor's own thread until the kernel stops.
     pub(crate) fn idle_loop(&self, system: &System) {
-        adopt_on(self.index);
-        current().pinned.set(true);
-        current().is_idle.set(true);
+        let current = current();
+        // In explore mode it may have begun on another.
+        current.processor.set(self.index);
+        current.pinned.set(true);
+        current.is_idle.set(true);
         let mut events = poll::Events::new();
         let mut tick = None;
         while !system.stopping() {
@@ -278,7 +275,7 @@ impl Processor {
                 Some(engine) => engine.pause(),
             }
 
-            self.enter_dispatch(DISPATCH_LEVEL);
+            enter_dispatch(DISPATCH_LEVEL);
             self.sources.call_ready(&events);
             timer::expire(self);
             if tick.is_some_and(|tick| clock::now() >= tick) {
@@ -342,12 +339,46 @@ pub(crate) fn processor() -> &'static Processor {
 
 /// Makes the calling thread a thread of the running kernel, on the given processor, at PASSIVE_LEVEL.
 pub(crate) fn adopt_on(processor: u32) {
-    let current = current();
-    current.generation.set(system().generation);
-    current.processor.set(processor);
-    current.irql.set(PASSIVE_LEVEL);
-    current.critical_regions.set(0);
-    current.track.reset();
+    current().adopt_on(processor);
+}
+
+/// Takes the ownership of the calling thread's processor.
+fn own() -> &'static Processor {
+    loop {
+        // Anew each time: in explore mode, who waits below DISPATCH_LEVEL may go on on another processor.
+        let processor = processor();
+        match engine() {
+            None => {
+                processor.ownership.lock();
+                return processor;
+            }
+            Some(_) if processor.ownership.try_lock() => return processor,
+            Some(engine) => {
+                engine.wait(processor.ownership_key(), None);
+            }
+        }
+    }
+}
+
+/// Raises the calling thread to `irql`, from below DISPATCH_LEVEL.
+fn enter_dispatch(irql: KIRQL) {
+    own();
+    pages::page_out();
+    current().irql.set(irql);
+}
+
+/// In explore mode, where nothing below DISPATCH_LEVEL runs on a processor that is owned: the calling thread, which was
+/// elsewhere, goes on on its own one, or on another, or waits.
+fn settle() {
+    let Some(engine) = engine() else { return };
+    loop {
+        move_to_free(current());
+        let processor = processor();
+        if !processor.ownership.is_locked() {
+            return;
+        }
+        engine.wait(processor.ownership_key(), None);
+    }
 }
 
 /// A processor for a new thread or socket, in turn.
@@ -358,11 +389,12 @@ pub(crate) fn pick_processor() -> u32 {
 
 /// Raises the calling thread to `new`; returns its old IRQL.
 pub(crate) fn raise(new: KIRQL) -> KIRQL {
-    let processor = processor();
+    // Makes the thread known, if it was not.
+    processor();
     let current = current();
     let old = current.irql.get();
     if old < DISPATCH_LEVEL && new >= DISPATCH_LEVEL {
-        processor.enter_dispatch(new);
+        enter_dispatch(new);
     } else {
         current.irql.set(new);
     }
@@ -410,6 +442,7 @@ pub(crate) fn at_dispatch_on<R>(index: u32, f: impl FnOnce() -> R) -> R {
     let result = at_dispatch(f);
     current.processor.set(home);
     current.pinned.set(pinned);
+    settle();
     result
 }
 

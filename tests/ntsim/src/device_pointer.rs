@@ -53,6 +53,11 @@ pub(crate) fn dereference(object: *mut c_void) -> Option<isize> {
     Some(left as isize)
 }
 
+/// How many files there are.
+pub(crate) fn live() -> usize {
+    system().device_pointers.files.lock().len()
+}
+
 /// Stops the run if the driver has a file left.
 pub(crate) fn unload_checks(driver: Slot) {
     let files = system().device_pointers.files.lock();

@@ -7,7 +7,7 @@ use crate::rules;
 use crate::sched::{Gate, Mutex};
 use crate::system::system;
 use crate::verifier::{Call, call_driver, violation};
-use crate::{clock, complete, device, device_pointer, irp, pool, registry, tasks, thread, timer, wsk};
+use crate::{clock, complete, device, device_pointer, disk, irp, pool, registry, tasks, thread, timer, wsk};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use wsk_sys::*;
@@ -230,9 +230,11 @@ impl Loaded {
         let routine = unsafe { (*self.object).object.DriverUnload };
         let routine = routine.unwrap_or_else(|| panic!("{name} has no DriverUnload: it cannot be unloaded"));
         wait_for_handles(slot);
-        thread::run_system(&format!("{name} DriverUnload"), || {
-            // SAFETY: the driver's routine, called as its type says.
-            call_driver("DriverUnload", slot, || unsafe { routine(self.driver()) });
+        system().tables.watchdog.unloading(&name, || {
+            thread::run_system(&format!("{name} DriverUnload"), || {
+                // SAFETY: the driver's routine, called as its type says.
+                call_driver("DriverUnload", slot, || unsafe { routine(self.driver()) });
+            });
         });
         let _call = Call::begin("the checks after DriverUnload");
         wait_for_holds(slot);
@@ -316,6 +318,7 @@ pub(crate) fn leak_checks(slot: Slot) {
     device::unload_checks(slot);
     device_pointer::unload_checks(slot);
     registry::unload_checks(slot);
+    disk::unload_checks(slot);
     thread::unload_checks(slot);
     pool::unload_checks(slot);
 }

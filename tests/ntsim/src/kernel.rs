@@ -1,6 +1,7 @@
 //! The host program's view: start a kernel, load drivers into it, talk to their devices, see what they did.
 
 use crate::checks::Checks;
+use crate::disk::Disk;
 use crate::driver::{self, Loaded};
 use crate::fault::{FaultKind, Faults, Site, Strike};
 use crate::file::{self, File};
@@ -11,6 +12,7 @@ use crate::stats::Stats;
 use crate::system::{self, Sink, system};
 use crate::{cpu, debug, wsk};
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use wsk_sys::{NTSTATUS, PDRIVER_INITIALIZE};
 
@@ -22,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     pub(crate) checks: Checks,
     pub(crate) registry: Registry,
+    pub(crate) disk: Disk,
     pub(crate) faults: Faults,
     pub(crate) wsk: wsk::Config,
     pub(crate) network: Option<Network>,
@@ -56,6 +59,12 @@ impl Builder {
     /// Seed of the choices that the kernel makes at random: faults, where completions run, how late timers are. Default: 0.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.config.seed = seed;
+        self
+    }
+
+    /// The host's folder that is drive C for drivers. Without one there is no such drive.
+    pub fn drive_c(mut self, folder: impl Into<PathBuf>) -> Builder {
+        self.config.disk = Disk::new(folder.into());
         self
     }
 
@@ -115,6 +124,7 @@ impl Kernel {
                 seed: 0,
                 checks: Checks::default(),
                 registry: Registry::default(),
+                disk: Disk::default(),
                 faults: Faults::none(),
                 wsk: wsk::Config::default(),
                 network: None,

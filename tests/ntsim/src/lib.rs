@@ -24,8 +24,8 @@
 //! `timer`, `wait`, `spinlock`, `thread`, `workitem` what runs and waits; `pool` memory with `ex` the pool routines, `mdl`,
 //! `slist`; `fault` what goes wrong on demand and `choice` what is left open; `irp`, `irp_memory` and `complete` requests;
 //! `device`, `driver` and `object` objects, load and unload, with `device_pointer` and `registry`; `rundown` its protection;
-//! `debug`, `rtl`, `stats` the rest; `wsk` the WSK provider; `network` the network in memory; `host` what is particular to the
-//! host's system.
+//! `disk` files; `debug`, `rtl`, `stats`, `live` the rest; `wsk` the WSK provider; `network` the network in memory; `host` what
+//! is particular to the host's system.
 //!
 //! The verifier is in `rules` and `verifier`, with what it remembers: `track` and `unwound` about threads and their stacks,
 //! `lockorder` about spin locks, `flight` and `frozen` about requests, `pages` about memory, `tasks` about executors,
@@ -40,6 +40,7 @@ mod cpu;
 mod debug;
 mod device;
 mod device_pointer;
+mod disk;
 mod dpc;
 mod driver;
 mod ex;
@@ -52,6 +53,7 @@ pub mod host;
 mod irp;
 mod irp_memory;
 mod kernel;
+mod live;
 mod lockorder;
 mod mdl;
 mod mdl_lock;

@@ -437,6 +437,12 @@ pub(crate) fn live_totals() -> (usize, usize) {
     live.fold((0, 0), |(count, bytes), block| (count + 1, bytes + block.size))
 }
 
+/// How many blocks the drivers have.
+pub(crate) fn live_of_drivers() -> usize {
+    let table = system().pool.table.lock();
+    table.blocks.values().filter(|block| block.driver != Slot::HOST && block.freed.is_none()).count()
+}
+
 /// Gives all freed memory back. The kernel ends.
 pub(crate) fn clear() {
     let mut table = system().pool.table.lock();

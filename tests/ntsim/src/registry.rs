@@ -102,6 +102,11 @@ pub(crate) fn close(handle: HANDLE) -> bool {
     system().registry.open.lock().handles.remove(&(handle as usize)).is_some()
 }
 
+/// How many keys the drivers have open.
+pub(crate) fn live_of_drivers() -> usize {
+    system().registry.open.lock().handles.values().filter(|(_, owner)| *owner != Slot::HOST).count()
+}
+
 /// Stops the run if the driver has a key open.
 pub(crate) fn unload_checks(driver: Slot) {
     let open = system().registry.open.lock();

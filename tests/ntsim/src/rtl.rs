@@ -40,6 +40,7 @@ routines! {
     ex::{ ExAllocatePool2, ExAllocatePoolWithTag, ExFreePoolWithTag }
     irp::{ IoAllocateIrp, IoCancelIrp, IoFreeIrp, IoReuseIrp }
     irp_memory::{ IoInitializeIrp }
+    live::{ NtsimLiveObjects }
     mdl::{
         IoAllocateMdl, IoBuildPartialMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmMapLockedPagesSpecifyCache,
         MmUnmapLockedPages,
@@ -75,6 +76,7 @@ routines! {
         KeClearEvent, KeDelayExecutionThread, KeInitializeEvent, KeReadStateEvent, KeResetEvent, KeSetEvent,
         KeWaitForSingleObject,
     }
+    disk::{ ZwCreateFile, ZwWriteFile }
     workitem::{ IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem }
 }
 

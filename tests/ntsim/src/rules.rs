@@ -1,6 +1,6 @@
 //! The table of the verifier's rules. Whoever adds a check adds one line here, calls
-//! [`violation`](crate::verifier::violation) with it, and adds a mutant driver to `tests/verifier/main.rs` that trips it: the
-//! test fails while a rule has no mutant.
+//! [`violation`](crate::verifier::violation) with it, adds a mutant driver to `tests/verifier` that trips it, and gives both
+//! their place in `tests/verifier/checks.rs`: the test fails while one is missing.
 
 /// One rule that a driver can break.
 #[derive(Debug)]
@@ -16,6 +16,13 @@ pub struct Rule {
     /// It is not forbidden, only known to go wrong: reported once, and the run goes on unless
     /// [`Checks::warnings_stop`](crate::Checks::warnings_stop).
     pub warning: bool,
+}
+
+impl Rule {
+    /// Name of the bug check, as the report has it.
+    pub fn bug_check_name(&self) -> &'static str {
+        bug_check_name(self.bug_check)
+    }
 }
 
 /// Name of a bug check.
@@ -82,7 +89,7 @@ rules! {
     COMPLETION_RECURSION = "CompletionRecursion", 0x7F / 0x08, "completion routines do not call each other by requests that complete inside their calls";
     BAD_ADDRESS = "BadAddress", 0x50 / 0, "a driver touches memory that exists, and checks what an allocation returned";
     CRITICAL_REGION = "CriticalRegions", 0xC4 / 0x11A, "a critical region is entered before it is left, and left before its callback returns";
-    STUCK = "LostWakeUp", 0xC4 / 0, "while somebody waits, somebody can go on, or time brings something: in explore mode";
+    STUCK = "LostWakeUp", 0xC4 / 0, "while somebody waits, somebody can go on, or time brings something: always in explore mode, and live while a driver is unloaded";
     ENDLESS = "Livelock", 0x133 / 1, "a schedule of explore mode has an end";
     UNINITIALIZED = "UninitializedObject", 0xC4 / 0, "an object is initialized, and not overwritten, before it is used";
 
@@ -188,6 +195,7 @@ rules! {
 
     // Executors, as they report their tasks.
     TASK_WAKE_IRQL = "TaskWakeIrql", 0x0A / 0, "a waker is called at or below DISPATCH_LEVEL";
+    TASK_WAKE_LOCK = warning "TaskWakeLock", 0xC4 / 0, "a waker is called with no spin lock held, which what it wakes may want";
     TASK_POLL_IRQL = "TaskPollIrql", 0x0A / 0, "a task is polled at the IRQL of its executor";
     TASK_POLLED_TWICE = "TaskPolledTwice", 0xC4 / 0, "a task is polled by one thread at a time, and not from inside its own poll";
     TASK_POLLED_AFTER_END = "TaskPolledAfterEnd", 0xC4 / 0, "a task is not polled after it was ready or cancelled";

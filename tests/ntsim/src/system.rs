@@ -3,9 +3,10 @@
 
 use crate::checks::Checks;
 use crate::choice::Choices;
-use crate::cpu::Processor;
+use crate::cpu::{self, Processor};
 use crate::device::Names;
 use crate::device_pointer::Pointers;
+use crate::disk::Disk;
 use crate::driver::{Drivers, Slot};
 use crate::explore::engine;
 use crate::fault::Engine;
@@ -40,6 +41,7 @@ pub(crate) struct System {
     pub(crate) names: Names,
     pub(crate) device_pointers: Pointers,
     pub(crate) registry: Registry,
+    pub(crate) disk: Disk,
     pub(crate) drivers: Drivers,
     pub(crate) threads: Threads,
     pub(crate) workers: Workers,
@@ -102,6 +104,7 @@ pub(crate) fn start(config: Config) {
         names: Names::default(),
         device_pointers: Pointers::default(),
         registry: config.registry,
+        disk: config.disk,
         drivers: Drivers::new(),
         threads: Threads::default(),
         workers: Workers::default(),
@@ -122,10 +125,12 @@ pub(crate) fn start(config: Config) {
     watchdog::start(system);
     for processor in &system.processors {
         let name = format!("processor {}", processor.index);
-        thread::spawn(&name, move || processor.idle_loop(system)).expect("the host starts a thread");
+        thread::spawn(&name, processor.index, move || processor.idle_loop(system)).expect("the host starts a thread");
     }
     let presence = config.faults.presence;
     wsk::start(wsk::Config { os_build: config.os_build, ..config.wsk }, config.network, presence);
+    // The caller is a thread of the kernel from now on, before any other has raised its IRQL.
+    cpu::processor();
 }
 
 /// Ends the running kernel, whose drivers are unloaded: checks that the host program has left nothing, then stops all

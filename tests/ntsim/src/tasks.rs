@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::cpu::{self, current};
 use crate::driver::Slot;
+use crate::explore::{Engine, engine};
 use crate::rules;
 use crate::sched::Mutex;
 use crate::system::{running, system};
@@ -39,11 +40,21 @@ struct Executor {
 
 struct Task {
     executor: usize,
-    /// Since when it is ready: an interrupt time, and the number of polls of its executor.
-    ready: Option<(u64, u64)>,
+    ready: Option<Ready>,
     /// The thread that polls it, and at which IRQL and with how many spin locks it began.
     polled: Option<(usize, KIRQL, usize)>,
     completed: bool,
+}
+
+/// Since when a task is ready.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    /// Interrupt time.
+    pub(crate) since: u64,
+    /// Points of the schedule, in explore mode.
+    pub(crate) points: u64,
+    /// Polls of its executor.
+    polls: u64,
 }
 
 impl Table {
@@ -80,12 +91,20 @@ fn woken(table: &mut Table, task: usize) {
         let detail = format_args!("the task at {task:#x} is woken at IRQL {}", cpu::irql());
         violation(&rules::TASK_WAKE_IRQL, detail);
     }
+    if cpu::held_locks() != 0 {
+        let detail = format_args!("the task at {task:#x} is woken with {} spin locks held", cpu::held_locks());
+        verifier::warn(&rules::TASK_WAKE_LOCK, detail);
+    }
     let executor = table.task(task, TaskEvent::Woken).executor;
     let Some(&Executor { polls, closed: false, .. }) = table.executors.get(&executor) else {
         let detail = format_args!("the task at {task:#x} is woken, whose executor at {executor:#x} is closed");
         violation(&rules::TASK_GONE, detail)
     };
-    table.task(task, TaskEvent::Woken).ready.get_or_insert_with(|| (clock::now(), polls));
+    table.task(task, TaskEvent::Woken).ready.get_or_insert_with(|| Ready {
+        since: clock::now(),
+        points: points(),
+        polls,
+    });
 }
 
 fn poll_begun(table: &mut Table, task: usize) {
@@ -119,11 +138,11 @@ fn check_turns(table: &Table, executor: usize) {
     let polls = table.executors[&executor].polls;
     let patience = MAX_TURNS * table.tasks.len() as u64;
     for (address, task) in table.tasks.iter().filter(|(_, task)| task.executor == executor) {
-        if let Some((_, before)) = task.ready
-            && polls - before > patience
+        if let Some(ready) = task.ready
+            && polls - ready.polls > patience
         {
-            let detail =
-                format_args!("the task at {address:#x} is ready; {} polls of others went before", polls - before);
+            let before = polls - ready.polls;
+            let detail = format_args!("the task at {address:#x} is ready; {before} polls of others went before");
             violation(&rules::STARVATION, detail);
         }
     }
@@ -168,10 +187,16 @@ pub(crate) fn unload_checks(driver: Slot) {
     }
 }
 
-/// The task that has been ready for longest, with since when (interrupt time).
-pub(crate) fn longest_ready() -> Option<(usize, u64)> {
+/// The task that has been ready for longest.
+pub(crate) fn longest_ready() -> Option<(usize, Ready)> {
     let table = system().tables.tasks.table.lock();
-    table.tasks.iter().filter_map(|(&address, task)| Some((address, task.ready?.0))).min_by_key(|&(_, since)| since)
+    let ready = table.tasks.iter().filter_map(|(&address, task)| Some((address, task.ready?)));
+    ready.min_by_key(|(_, ready)| (ready.points, ready.since))
+}
+
+/// Points of the schedule so far; 0 in live mode.
+fn points() -> u64 {
+    engine().map_or(0, Engine::steps)
 }
 
 /// # Safety

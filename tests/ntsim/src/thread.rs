@@ -10,7 +10,7 @@ use crate::fault::FaultKind;
 use crate::sched::{Gate, Mutex};
 use crate::system::{System, system};
 use crate::verifier::{Call, call_driver, require_irql, violation};
-use crate::{fault, registry, rules, stats, wait};
+use crate::{disk, fault, registry, rules, stats, wait};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, RefCell};
@@ -148,8 +148,8 @@ impl Objects {
     }
 }
 
-/// Starts a thread of the kernel. A panic in it ends the process: nobody could go on without it.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+/// Starts a thread of the kernel on a processor. A panic in it ends the process: nobody could go on without it.
+pub(crate) fn spawn(name: &str, processor: u32, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let system = system();
     *system.threads.alive.lock() += 1;
     if let Some(engine) = engine() {
@@ -157,10 +157,11 @@ pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io
             body();
             ended(system);
         };
-        engine.spawn(name.into(), Box::new(body));
+        engine.spawn(name.into(), Some(processor), Box::new(body));
         return Ok(());
     }
     let started = Builder::new().name(name.into()).spawn(move || {
+        cpu::adopt_on(processor);
         if catch_unwind(AssertUnwindSafe(body)).is_err() {
             std::process::exit(101);
         }
@@ -191,7 +192,7 @@ impl HostThread {
 pub fn spawn_host(name: &str, body: impl FnOnce() + Send + 'static) -> HostThread {
     let state = Arc::new((Mutex::new(false), Gate::default()));
     let thread = HostThread(state.clone());
-    let started = spawn(name, move || {
+    let started = spawn(name, cpu::pick_processor(), move || {
         body();
         *state.0.lock() = true;
         state.1.notify_all();
@@ -247,14 +248,13 @@ fn run_actor<R>(engine: &'static Engine, name: &str, processor: u32, body: impl 
     let result = Cell::new(None);
     let key = &raw const result as usize;
     let actor: Box<dyn FnOnce() + '_> = Box::new(|| {
-        cpu::adopt_on(processor);
         result.set(Some(body()));
         engine.wake(key, true);
     });
     // SAFETY: the lifetime is erased for the type of an actor's body; the actor's last use of what it borrows is before this
     // function sees the result.
     let actor: Box<dyn FnOnce()> = unsafe { std::mem::transmute(actor) };
-    engine.spawn(name.into(), actor);
+    engine.spawn(name.into(), Some(processor), actor);
     loop {
         if let Some(result) = result.take() {
             return result;
@@ -319,8 +319,7 @@ struct Start {
 unsafe impl Send for Start {}
 
 /// The body of a driver's thread.
-fn run_driver_thread(object: ThreadRef, processor: u32, driver: Slot, late: Duration, start: Start) {
-    cpu::adopt_on(processor);
+fn run_driver_thread(object: ThreadRef, driver: Slot, late: Duration, start: Start) {
     fault::wait_out(late);
     current().objects.own.set(object.0);
     call_driver("system thread", driver, || match engine() {
@@ -393,7 +392,7 @@ pub(crate) unsafe extern "system" fn PsCreateSystemThread(
     let late = fault::lateness(FaultKind::LateThread);
     let start = Start { routine: StartRoutine, context: StartContext };
     let name = format!("{} thread {number}", crate::driver::name(driver));
-    if spawn(&name, move || run_driver_thread(object, processor, driver, late, start)).is_err() {
+    if spawn(&name, processor, move || run_driver_thread(object, driver, late, start)).is_err() {
         system().threads.table.lock().handles.remove(&handle);
         object.dereference();
         object.dereference();
@@ -440,7 +439,7 @@ pub(crate) unsafe extern "system" fn PsGetCurrentThread() -> PETHREAD {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "system" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
     let _call = require_irql("ZwClose", PASSIVE_LEVEL);
-    if registry::close(Handle) {
+    if registry::close(Handle) || disk::close(Handle) {
         return STATUS_SUCCESS;
     }
     let closed = system().threads.table.lock().handles.remove(&(Handle as usize));
@@ -473,6 +472,14 @@ pub(crate) unsafe extern "system" fn ObReferenceObjectByHandle(
     // SAFETY: the caller's promise.
     unsafe { Object.write(object.0.cast()) };
     STATUS_SUCCESS
+}
+
+/// How many threads the drivers have, that run or are referenced, and handles to them.
+pub(crate) fn live_of_drivers() -> usize {
+    let table = system().threads.table.lock();
+    let theirs = |driver: Slot| driver != Slot::HOST;
+    let objects = table.objects.values().filter(|object| theirs(object.get().driver)).count();
+    objects + table.handles.values().filter(|(_, owner)| theirs(*owner)).count()
 }
 
 /// Takes another reference for a driver; `None` if there is no thread at the address, else how many there are.

@@ -55,7 +55,13 @@ pub(crate) fn warn(rule: &'static Rule, detail: impl Display) {
     }
     if system().tables.warned.lock().insert(rule.id) {
         let call = current().call.get();
-        let text = format!("*** WARNING: {}: {}\n    found:  {detail}\n    call:   {call}\n", rule.id, rule.text);
+        let text = format!(
+            "*** WARNING: 0x{:08X} {}\n    rule:   {}: {}\n    found:  {detail}\n    call:   {call}\n",
+            rule.bug_check,
+            rule.bug_check_name(),
+            rule.id,
+            rule.text
+        );
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Dispatcher {
     shards: [Mutex<Shard>; SHARDS],
     /// How many threads wait, to be read without a lock.
     waiting: AtomicUsize,
+    /// How many threads wait for a time, be it with an object.
+    timed: AtomicUsize,
 }
 
 /// What one lock protects, besides the objects that it stands for.
@@ -40,7 +42,21 @@ pub(crate) struct Shard {
 impl Dispatcher {
     /// Nobody waits.
     pub(crate) fn new() -> Dispatcher {
-        Dispatcher { shards: std::array::from_fn(|_| Mutex::default()), waiting: AtomicUsize::new(0) }
+        Dispatcher {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            waiting: AtomicUsize::new(0),
+            timed: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many threads wait for an object.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether a thread waits that time will wake.
+    pub(crate) fn waits_for_time(&self) -> bool {
+        self.timed.load(Ordering::Relaxed) != 0
     }
 }
 
@@ -196,7 +212,11 @@ fn park_until(key: usize, deadline: Option<u64>) -> bool {
         }
         Some(deadline) => {
             let left = deadline.saturating_sub(clock::now());
-            left != 0 && (parker.park_timeout(clock::to_duration(left)) || clock::now() < deadline)
+            let timed = &system().dispatcher.timed;
+            timed.fetch_add(1, Ordering::Relaxed);
+            let in_time = left != 0 && (parker.park_timeout(clock::to_duration(left)) || clock::now() < deadline);
+            timed.fetch_sub(1, Ordering::Relaxed);
+            in_time
         }
     })
 }

@@ -63,7 +63,6 @@ impl Workers {
 
 /// The body of a worker.
 fn work(system: &System) {
-    cpu::adopt_on(cpu::pick_processor());
     let workers = &system.workers;
     let mut queue = workers.queue.lock();
     loop {
@@ -153,7 +152,7 @@ pub(crate) unsafe extern "system" fn IoQueueWorkItem(
     queue.items.push_back(Queued { item, device, driver, routine: WorkerRoutine, context: Context, late });
     if queue.items.len() > queue.idle && queue.workers < MAX_WORKERS {
         let name = format!("worker {}", queue.workers);
-        if thread::spawn(&name, || work(system())).is_ok() {
+        if thread::spawn(&name, cpu::pick_processor(), || work(system())).is_ok() {
             queue.workers += 1;
         }
     }

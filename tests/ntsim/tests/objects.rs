@@ -6,7 +6,7 @@ mod support;
 use ntsim::{Kernel, RegistryValue};
 use std::ffi::c_void;
 use std::mem::{MaybeUninit, offset_of};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 use support::*;
 use wsk_sys::*;
@@ -114,6 +114,68 @@ fn a_driver_finds_its_parameters_below_its_registry_path() {
     kernel.load("reader", read_own_key).unwrap().unload();
     let dword = |value: u8| (REG_DWORD, vec![value, 0, 0, 0]);
     assert_eq!(*FOUND.lock().unwrap(), [dword(1), dword(3), dword(3)]);
+}
+
+/// Opens a file for writing.
+fn open_file(path: &str, disposition: u32) -> Result<HANDLE, NTSTATUS> {
+    let path = Name::new(path);
+    let (mut attributes, mut result, mut handle) = (MaybeUninit::uninit(), MaybeUninit::uninit(), null_mut());
+    // SAFETY: the structures are valid.
+    let status = unsafe {
+        let nothing = null_mut();
+        InitializeObjectAttributes(attributes.as_mut_ptr(), path.get().cast_mut(), OBJ_KERNEL_HANDLE, nothing, nothing);
+        ZwCreateFile(
+            &mut handle,
+            GENERIC_WRITE | SYNCHRONIZE,
+            attributes.as_ptr(),
+            result.as_mut_ptr(),
+            null(),
+            FILE_ATTRIBUTE_NORMAL,
+            FILE_SHARE_READ,
+            disposition,
+            FILE_SYNCHRONOUS_IO_NONALERT | FILE_NON_DIRECTORY_FILE,
+            nothing,
+            0,
+        )
+    };
+    if status == STATUS_SUCCESS { Ok(handle) } else { Err(status) }
+}
+
+/// Writes, behind what was written last or at an offset.
+fn write_file(file: HANDLE, text: &[u8], offset: Option<i64>) -> (NTSTATUS, usize) {
+    let mut result = IO_STATUS_BLOCK { Status: STATUS_UNSUCCESSFUL, Information: 77 };
+    let offset = offset.as_ref().map_or(null(), std::ptr::from_ref);
+    // SAFETY: the buffer is valid.
+    let status = unsafe {
+        let (nothing, length) = (null_mut(), text.len() as u32);
+        ZwWriteFile(file, nothing, nothing, nothing, &mut result, text.as_ptr().cast(), length, offset, null())
+    };
+    assert_eq!(status, result.Status);
+    (status, result.Information)
+}
+
+#[test]
+fn drive_c_is_a_folder_of_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let _kernel = Kernel::builder().drive_c(folder.path()).start();
+    let content = || std::fs::read_to_string(folder.path().join("Log.txt")).unwrap();
+    let file = open_file(r"\??\c:\Log.txt", FILE_CREATE).unwrap();
+    assert_eq!(write_file(file, b"one ", None), (STATUS_SUCCESS, 4));
+    assert_eq!(write_file(file, b"two", None), (STATUS_SUCCESS, 3));
+    assert_eq!(content(), "one two");
+    assert_eq!(write_file(file, b"O", Some(0)), (STATUS_SUCCESS, 1));
+    close(file);
+    assert_eq!(content(), "One two");
+    assert_eq!(open_file(r"\DosDevices\C:\Log.txt", FILE_CREATE), Err(STATUS_OBJECT_NAME_COLLISION));
+    let file = open_file(r"\DosDevices\C:\Log.txt", FILE_OPEN).unwrap();
+    assert_eq!(write_file(file, b"!", None), (STATUS_SUCCESS, 1));
+    close(file);
+    assert_eq!(content(), "!ne two");
+    close(open_file(r"\??\C:\Log.txt", FILE_OVERWRITE_IF).unwrap());
+    assert_eq!(content(), "");
+    for nowhere in [r"\??\C:\nothing.txt", r"\??\D:\Log.txt", r"\??\C:\..\x", r"\??\C:\", r"\Device\Disk\Log.txt"] {
+        assert_eq!(open_file(nowhere, FILE_OPEN), Err(STATUS_OBJECT_NAME_NOT_FOUND), "{nowhere}");
+    }
 }
 
 /// The requests that the driver below was sent.

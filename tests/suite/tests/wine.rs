@@ -1,11 +1,12 @@
 //! The suite in the simulated kernel and in Wine, side by side: the same cases, with the same results but for what is listed.
 //! And suites that go wrong in Wine, where each fault must be told.
 
-use kunit::host::ktap::Status;
-use kunit::host::{Host, Request, cli};
+use kunit::host::ktap::{Report, Status};
+use kunit::host::{Host, Request, cli, run};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
-use wine::Error;
+use wine::kunit::TestDriver;
+use wine::{Error, Runner};
 
 fn main() -> ExitCode {
     if let Some(code) = Host::new(suite::driver_entry).child() {
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let trials = vec![
         Trial::ignorable_test("ntsim_and_wine_agree_but_for_what_is_listed", side_by_side),
         Trial::ignorable_test("faults_are_told_in_wine", faults),
+        Trial::ignorable_test("the_driver_writes_a_file_in_wine", file),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -41,6 +43,21 @@ fn side_by_side() -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
+fn file() -> Result<Completion, Failed> {
+    let prepare = || Ok(TestDriver::new(Runner::prepare()?, wine::build("kunit-faulty", &[])?));
+    let mut driver = match with_wine(prepare()) {
+        Ok(driver) => driver,
+        Err(ignored) => return Ok(ignored),
+    };
+    let request = Request::new().glob("faulty.fine").glob("faulty.one_of_three").file(r"\??\C:\kunit.ktap");
+    let report = run(&mut driver, &request, &mut |_| ());
+    let written = String::from_utf8(driver.read_file("kunit.ktap")?)?;
+    driver.end()?;
+    assert!(report.errors.is_empty(), "{}", cli::summary(&report));
+    assert_eq!(Report::read(&written), report);
+    Ok(Completion::Completed)
+}
+
 fn faults() -> Result<Completion, Failed> {
     let request = Request::new().glob("faulty").glob("late");
     let report = match with_wine(wine::kunit::run("kunit-faulty", &request)) {
@@ -56,6 +73,7 @@ fn faults() -> Result<Completion, Failed> {
         ("operation", Status::Failed),
         ("timeout", Status::TimedOut),
         ("leak", Status::Failed),
+        ("leak_of_pool", Status::Skipped),
         ("dpc", Status::Skipped),
         ("thread", Status::Failed),
         ("fixed", Status::Failed),

@@ -66,6 +66,11 @@ impl TestDriver {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads a file of Wine's drive C, such as the report that a request has the driver write.
+    pub fn read_file(&mut self, name: &str) -> crate::Result<Vec<u8>> {
+        self.session()?.read_file(name)
+    }
+
     /// Unloads the driver and ends Wine.
     pub fn end(mut self) -> crate::Result<()> {
         match self.session.take() {

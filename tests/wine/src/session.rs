@@ -129,6 +129,12 @@ impl Session {
             .collect()
     }
 
+    /// Reads a file of the prefix's drive C, such as a log of the driver's.
+    pub fn read_file(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.prefix.drive_c().join(name);
+        fs::read(&path).map_err(Error::io(format!("reading {}", path.display())))
+    }
+
     /// What the driver and Wine have printed up to now, oldest first; the last thousand lines are kept.
     pub fn log(&self) -> Vec<Line> {
         self.sink.lines()

@@ -39,6 +39,9 @@ pub struct RunArguments {
     /// Write what the driver prints, with its report in KTAP, to a file.
     #[arg(long, value_name = "FILE")]
     ktap: Option<PathBuf>,
+    /// Have the driver write its report to a file of its kernel's own system, such as `\??\C:\kunit.ktap`, as it grows.
+    #[arg(long, value_name = "PATH")]
+    kernel_file: Option<String>,
     /// Write the report as JUnit XML to a file.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -74,6 +77,9 @@ impl RunArguments {
         request = self.lacks.iter().fold(request, |request, need| request.lacks(need));
         if self.skip_filtered {
             request = request.skip_filtered();
+        }
+        if let Some(path) = &self.kernel_file {
+            request = request.file(path);
         }
         for parameter in &self.parameter {
             let (name, value) = parameter.split_once('=').ok_or(format!("`{parameter}` is not NAME=VALUE"))?;

@@ -78,6 +78,12 @@ impl Request {
         self.with("lacks", need)
     }
 
+    /// The driver also writes the report to a file of its kernel's own system, such as `\??\C:\kunit.ktap`, as it grows.
+    #[must_use]
+    pub fn file(self, path: &str) -> Request {
+        self.with("file", path)
+    }
+
     /// A parameter for the cases.
     #[must_use]
     pub fn parameter(self, name: &str, value: &str) -> Request {

@@ -112,6 +112,9 @@ pub(super) fn child(
     Err(format!("{what}\n{}", told.join("\n")))
 }
 
+/// Makes a kernel, as it is before it starts.
+pub(super) type MakeKernel = fn() -> ntsim::Builder;
+
 /// What a test program runs.
 pub(super) struct Program<'a> {
     /// The test driver.
@@ -119,9 +122,9 @@ pub(super) struct Program<'a> {
     /// Drivers that it is about.
     pub(super) beside: &'a [(&'static str, PDRIVER_INITIALIZE)],
     /// The kernel.
-    pub(super) kernel: fn() -> ntsim::Builder,
+    pub(super) kernel: MakeKernel,
     /// Those of requests for a parameter alone.
-    pub(super) kernels: &'a [(&'static str, fn() -> ntsim::Builder)],
+    pub(super) kernels: &'a [(&'static str, MakeKernel)],
 }
 
 impl Program<'_> {

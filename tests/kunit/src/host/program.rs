@@ -2,7 +2,7 @@
 
 use super::explored::{self, Explored, Search};
 use super::ktap::{Report, Status};
-use super::ntsim::Program;
+use super::ntsim::{MakeKernel, Program};
 use super::{Listed, Ntsim, Request, Runner, cli, run_listed};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::boxed::Box;
@@ -30,8 +30,8 @@ type Parameter = Box<dyn Fn() -> String + Send + Sync>;
 #[must_use = "`main` runs it"]
 pub struct Host {
     entry: PDRIVER_INITIALIZE,
-    kernel: fn() -> ntsim::Builder,
-    kernels: Vec<(&'static str, fn() -> ntsim::Builder)>,
+    kernel: MakeKernel,
+    kernels: Vec<(&'static str, MakeKernel)>,
     beside: Vec<(&'static str, PDRIVER_INITIALIZE)>,
     parameters: Vec<(&'static str, Parameter)>,
     filters: Vec<&'static str>,

@@ -1,5 +1,6 @@
 //! One actor: a thread of the explored kernel, as a coroutine.
 
+use super::turns::Turns;
 use crate::cpu::Current;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -25,6 +26,7 @@ pub(super) struct Actor {
     pub(super) current: Box<Current>,
     pub(super) wait: Cell<Option<Wait>>,
     pub(super) ended: Cell<bool>,
+    pub(super) turns: Turns,
     body: RefCell<Option<Coroutine<(), usize, ()>>>,
     /// Where the actor suspends itself.
     yielder: Cell<*const Yielder<(), usize>>,
@@ -46,6 +48,7 @@ impl Actor {
             current: Box::new(Current::new()),
             wait: Cell::new(None),
             ended: Cell::new(false),
+            turns: Turns::default(),
             body: RefCell::new(Some(body)),
             yielder: Cell::new(std::ptr::null()),
         }

@@ -6,19 +6,25 @@
 use super::actor::{Actor, Wait};
 use super::schedule::Picks;
 use super::strategy::{Options, Picker};
+use super::turns::Turns;
 use crate::rules;
 use crate::verifier::violation;
+use crate::watchdog;
 use corosensei::stack::DefaultStack;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::ptr::null;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wsk_sys::{DISPATCH_LEVEL, KIRQL};
 
 /// The body of the test is the first actor.
 const BODY: usize = 0;
 /// Points in a row after which an actor gives way, whatever the strategy says: it may be waiting for another by looking.
 const PATIENCE: u32 = 1000;
+/// Points between two looks at what takes long.
+const POINTS_PER_LOOK: u64 = 256;
 /// Events that a report shows.
 const TOLD: usize = 200;
 /// Interrupt time at the start of every schedule: one day.
@@ -54,6 +60,8 @@ pub(crate) struct Engine {
     /// Their names, which stay for reports when the schedule has ended.
     names: RefCell<Vec<String>>,
     running: Cell<usize>,
+    /// Turns that actors have had.
+    turn: Cell<u64>,
     /// Points that the running actor has gone on through.
     in_a_row: Cell<u32>,
     picker: RefCell<Box<dyn Picker>>,
@@ -66,6 +74,8 @@ pub(crate) struct Engine {
     digest: Cell<u64>,
     now: Cell<u64>,
     steps: Cell<u64>,
+    /// Points of all schedules, to be read by another thread.
+    progress: Arc<AtomicU64>,
     /// How far time may jump while somebody can run, in 100 ns.
     slack: u64,
     step_limit: u64,
@@ -86,6 +96,7 @@ impl Engine {
             actors: RefCell::default(),
             names: RefCell::default(),
             running: Cell::new(BODY),
+            turn: Cell::new(0),
             in_a_row: Cell::new(0),
             picker: RefCell::new(picker),
             schedule: RefCell::default(),
@@ -94,6 +105,7 @@ impl Engine {
             digest: Cell::new(0),
             now: Cell::new(START),
             steps: Cell::new(0),
+            progress: Arc::default(),
             slack,
             step_limit,
             waits: Cell::new(0),
@@ -116,6 +128,7 @@ impl Engine {
         self.digest.set(0xCBF2_9CE4_8422_2325);
         self.now.set(START);
         self.steps.set(0);
+        self.turn.set(0);
         self.waits.set(0);
         self.quiet.set(u32::from(quiet) + u32::from(self.windows));
         ENGINE.set(self);
@@ -123,7 +136,7 @@ impl Engine {
         // SAFETY: the lifetime is erased for the type of an actor's body. The actor ends below, before this function does.
         let body: *const (dyn Fn() + 'static) = unsafe { std::mem::transmute(body) };
         // SAFETY: as above.
-        self.spawn("body".into(), Box::new(move || unsafe { (*body)() }));
+        self.spawn("body".into(), None, Box::new(move || unsafe { (*body)() }));
         self.resume_until_the_end();
         ENGINE.set(null());
         let mut stacks = self.stacks.borrow_mut();
@@ -165,8 +178,9 @@ impl Engine {
         unsafe { &*actor }
     }
 
-    /// Starts an actor.
-    pub(crate) fn spawn(&self, name: String, body: Box<dyn FnOnce()>) {
+    /// Starts an actor: a thread of the running kernel, on a processor, before it is picked for the first time; or one that the
+    /// kernel has not seen yet, if there is none.
+    pub(crate) fn spawn(&self, name: String, processor: Option<u32>, body: Box<dyn FnOnce()>) {
         let mut actors = self.actors.borrow_mut();
         let id = actors.len();
         let started = move |yielder: *const _| {
@@ -176,7 +190,11 @@ impl Engine {
         };
         let stack = self.stacks.borrow_mut().pop();
         self.names.borrow_mut().push(name);
-        actors.push(Box::new(Actor::new(stack, body, started)));
+        let actor = Box::new(Actor::new(stack, body, started));
+        if let Some(processor) = processor {
+            actor.current.adopt_on(processor);
+        }
+        actors.push(actor);
     }
 
     /// A kernel routine is called, or something else happens that others see before or after: a point.
@@ -272,6 +290,10 @@ impl Engine {
         }
         events.push_back(event);
         drop(events);
+        self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if step.is_multiple_of(POINTS_PER_LOOK) && self.internal_locks.get() == 0 {
+            watchdog::look_at_schedule(step);
+        }
         if step > self.step_limit {
             violation(&rules::ENDLESS, format_args!("the schedule has {step} steps and no end"));
         }
@@ -284,14 +306,16 @@ impl Engine {
 
     fn pick_among(&self, me: Option<usize>, goes_on: bool) -> usize {
         loop {
-            let mut actors: Vec<usize> = Vec::with_capacity(8);
-            let first = me.filter(|&me| goes_on && self.can_run(me));
-            actors.extend(first);
-            let count = self.actors.borrow().len();
-            actors.extend((0..count).filter(|&id| Some(id) != me && self.can_run(id)));
-            // Who gives way is not asked while anybody else can go on: what it waits for would never come.
-            if actors.is_empty() {
-                actors.extend(me.filter(|&me| self.can_run(me)));
+            let turn = self.turn.get() + 1;
+            self.turn.set(turn);
+            let mut actors = self.able(me, goes_on);
+            let first = me.filter(|&me| goes_on && actors.first() == Some(&me));
+            if let Some(me) = me.filter(|_| !goes_on) {
+                self.actor(me).turns.gives_way(turn, &actors, |id| self.turns(id));
+                // It is not asked while anybody else can go on: what it waits for would never come.
+                if actors.is_empty() && self.can_run(me) {
+                    actors.push(me);
+                }
             }
             if actors.is_empty() {
                 if !self.pass_time() {
@@ -314,6 +338,7 @@ impl Engine {
             match actors.get(pick) {
                 Some(&next) => {
                     self.place(next);
+                    self.turns(next).takes(turn);
                     return next;
                 }
                 None => {
@@ -321,6 +346,27 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// The actors that can go on now: first the one that asks, if it wants to, then the others in turn.
+    fn able(&self, me: Option<usize>, goes_on: bool) -> Vec<usize> {
+        let count = self.actors.borrow().len();
+        let running = self.running.get();
+        let mut able = Vec::with_capacity(count);
+        able.extend(me.filter(|&me| goes_on && self.can_run(me)));
+        let in_turn = (running + 1..count).chain(0..=running);
+        able.extend(in_turn.filter(|&id| Some(id) != me && self.can_run(id)));
+        // Of all that can run, somebody is behind nobody.
+        let behind = |&id: &usize| self.turns(id).is_behind(&able, |id| self.turns(id));
+        if able.iter().any(behind) {
+            let behind: Vec<_> = able.iter().copied().filter(behind).collect();
+            able.retain(|id| !behind.contains(id));
+        }
+        able
+    }
+
+    fn turns(&self, id: usize) -> &Turns {
+        &self.actor(id).turns
     }
 
     /// Whether an actor can go on now.
@@ -435,8 +481,14 @@ impl Engine {
         self.schedule.borrow().clone()
     }
 
-    pub(super) fn steps(&self) -> u64 {
+    /// Points of the schedule so far.
+    pub(crate) fn steps(&self) -> u64 {
         self.steps.get()
+    }
+
+    /// Points of all schedules so far, for another thread to read.
+    pub(super) fn progress(&self) -> &Arc<AtomicU64> {
+        &self.progress
     }
 
     pub(super) fn digest(&self) -> u64 {

@@ -20,15 +20,18 @@
 //! strategy says so, as on a machine that is slow.
 //!
 //! # Files
-//! `engine` the scheduler; `actor` one coroutine; `points` which kernel calls are points; `strategy` who picks; `schedule` a schedule as text; `run` the public
+//! `engine` the scheduler; `actor` one coroutine; `overrun` who tells a step without an end; `points` which kernel calls are
+//! points; `strategy` who picks; `turns` what keeps picks fair; `schedule` a schedule as text; `run` the public
 //! side, with the report of a failure.
 
 mod actor;
 mod engine;
+mod overrun;
 mod points;
 mod run;
 mod schedule;
 mod strategy;
+mod turns;
 
 pub(crate) use engine::{Engine, engine};
 pub use points::{SEEDED_BUG, pause, point};

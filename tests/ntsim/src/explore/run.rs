@@ -1,6 +1,7 @@
 //! The public side of explore mode: what to explore, how long, and what is printed when a schedule fails.
 
 use super::engine::{Engine, engine};
+use super::overrun::Overrun;
 use super::schedule;
 use super::strategy::{Exhaustive, Pct, Picker, Random, Replay, Strategy};
 use crate::clock;
@@ -168,6 +169,7 @@ impl Explore {
             RUNNING.with_borrow_mut(|now| *now = Some(running));
         };
         running(0);
+        let _overrun = Overrun::watch(engine.progress());
         engine.run(body, true);
         while report.schedules < self.schedules {
             running(report.schedules + 1);

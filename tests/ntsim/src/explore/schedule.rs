@@ -6,6 +6,9 @@
 /// Picks, in their order: which of the possibilities at each point that had more than one.
 pub(super) type Picks = Vec<u16>;
 
+/// Longest run of zeros that is believed: more would be a slip of the keyboard, and fill the host's memory.
+const LONGEST_RUN: usize = 1 << 28;
+
 /// Picks as text.
 pub(super) fn write(picks: &[u16]) -> String {
     let length = picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
@@ -21,12 +24,13 @@ pub(super) fn write(picks: &[u16]) -> String {
 pub(super) fn read(text: &str) -> Result<Picks, String> {
     let mut picks = Picks::new();
     for word in text.split('.').filter(|word| !word.is_empty()) {
-        let (digits, zeros) = word.strip_prefix('z').map_or((word, false), |digits| (digits, true));
-        let number: u16 = digits.parse().map_err(|_| format!("`{word}` is no part of a schedule"))?;
-        if zeros {
-            picks.resize(picks.len() + usize::from(number), 0);
-        } else {
-            picks.push(number);
+        let wrong = || format!("`{word}` is no part of a schedule");
+        match word.strip_prefix('z') {
+            Some(digits) => {
+                let run: usize = digits.parse().ok().filter(|&run| run <= LONGEST_RUN).ok_or_else(wrong)?;
+                picks.resize(picks.len() + run, 0);
+            }
+            None => picks.push(word.parse().map_err(|_| wrong())?),
         }
     }
     Ok(picks)
@@ -35,10 +39,30 @@ pub(super) fn read(text: &str) -> Result<Picks, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// Runs of a pick, most of them of zeros, as schedules have; some longer than a pick can be high.
+    fn schedules() -> impl Strategy<Value = Picks> {
+        let pick = prop_oneof![3 => Just(0), 1 => 1_u16..5, 1 => any::<u16>()];
+        let length = prop_oneof![8 => 1_usize..4, 1 => 1_usize..200_000];
+        prop::collection::vec((pick, length), 0..20).prop_map(|runs| {
+            let picks = runs.into_iter().map(|(pick, length)| vec![pick; if pick == 0 { length } else { length % 4 }]);
+            picks.flatten().collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_schedule_is_read_as_it_was_written(picks in schedules()) {
+            let end = picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
+            prop_assert_eq!(read(&write(&picks)), Ok(picks[..end].to_vec()));
+        }
+    }
 
     #[test]
     fn text_and_back() {
-        for picks in [vec![], vec![3], vec![0, 2], vec![0, 0, 0, 1, 0, 2, 2, 0, 0, 9]] {
+        let long = [vec![0; 70_000], vec![1]].concat();
+        for picks in [vec![], vec![3], vec![0, 2], vec![0, 0, 0, 1, 0, 2, 2, 0, 0, 9], long] {
             assert_eq!(read(&write(&picks)), Ok(picks));
         }
         assert_eq!(write(&[0, 0, 0, 1, 0, 2, 2]), "z3.1.0.2.2");
@@ -47,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_is_refused() {
-        for text in ["x", "1.-2", "z", "1,2"] {
+        for text in ["x", "1.-2", "z", "1,2", "65536", "z99999999999", "z-1"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

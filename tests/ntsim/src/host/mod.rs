@@ -19,6 +19,13 @@ pub(crate) mod memory;
 #[path = "other_memory.rs"]
 pub(crate) mod memory;
 
+#[cfg(target_os = "linux")]
+#[path = "linux_interrupt.rs"]
+pub(crate) mod interrupt;
+#[cfg(not(target_os = "linux"))]
+#[path = "other_interrupt.rs"]
+pub(crate) mod interrupt;
+
 pub(crate) use system::{
     SEND_FLAGS, address_info_flags, asked_buffer_size, connect_with_data, in_progress, name_info_flags,
     out_of_resources, tcp_info,

@@ -108,6 +108,11 @@ impl Client {
         &self.provider
     }
 
+    /// How many sockets are open.
+    pub(super) fn open_sockets(&self) -> usize {
+        lock(&self.state).sockets.len()
+    }
+
     pub(super) fn provider_is_there(&self) -> bool {
         self.provider.present.load(Ordering::Acquire)
     }

@@ -56,12 +56,7 @@ impl Transport for MemorySockets {
 
 /// Hands over an answer at PASSIVE_LEVEL.
 fn on_a_thread<T: Send + 'static>(done: Done<T>, answer: Result<T, NTSTATUS>) {
-    let processor = cpu::pick_processor();
-    let body = move || {
-        cpu::adopt_on(processor);
-        done(answer);
-    };
-    thread::spawn("name resolution", body).expect("the host starts a thread");
+    thread::spawn("name resolution", cpu::pick_processor(), || done(answer)).expect("the host starts a thread");
 }
 
 /// A socket of the machine.

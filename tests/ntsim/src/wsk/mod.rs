@@ -154,6 +154,13 @@ pub(crate) fn unload_checks() {
     }
 }
 
+/// How many sockets are open.
+pub(crate) fn live_sockets() -> usize {
+    let Some(provider) = lock(&PROVIDER).clone() else { return 0 };
+    let clients = lock(&provider.clients).clone();
+    clients.iter().map(|client| client.open_sockets()).sum()
+}
+
 /// Ends the provider; the kernel calls this before its processors stop.
 pub(crate) fn shutdown() {
     unload_checks();

@@ -27,7 +27,7 @@ macro_rules! levels {
             call: Some(stringify!($routine)),
             modes: crate::BOTH,
             builder: |builder| builder,
-            run: |_| {
+            run: |_, _| {
                 // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
                 unsafe {
                     $($($setup)*)?
@@ -117,9 +117,13 @@ levels! {
         => PsCreateSystemThread(null_mut(), 0, null_mut(), null_mut(), null_mut(), end, null_mut());
     PsTerminateSystemThread at PASSIVE_LEVEL => PsTerminateSystemThread(STATUS_SUCCESS);
     ZwClose at PASSIVE_LEVEL => ZwClose(null_mut());
+    ZwCreateFile at PASSIVE_LEVEL
+        => ZwCreateFile(null_mut(), 0, null(), null_mut(), null(), 0, 0, 0, 0, null_mut(), 0);
     ZwOpenKey at PASSIVE_LEVEL => ZwOpenKey(null_mut(), 0, null());
     ZwQueryValueKey at PASSIVE_LEVEL
         => ZwQueryValueKey(null_mut(), null(), zeroed(), null_mut(), 0, null_mut());
+    ZwWriteFile at PASSIVE_LEVEL
+        => ZwWriteFile(null_mut(), null_mut(), null_mut(), null_mut(), null_mut(), null(), 0, null(), null());
 
     WskRegister at PASSIVE_LEVEL => WskRegister(null_mut(), null_mut());
     WskDeregister at PASSIVE_LEVEL => WskDeregister(null_mut());

@@ -9,7 +9,9 @@ mod support;
 #[path = "../wsk_support/mod.rs"]
 mod wsk_support;
 
-mod explored;
+mod checks;
+mod endless;
+mod futures;
 mod irps;
 mod irql;
 mod levels;
@@ -18,6 +20,7 @@ mod memory;
 mod objects;
 mod requests;
 mod stacks;
+mod table;
 mod tasks;
 mod time;
 mod unload;
@@ -30,6 +33,7 @@ use ntsim::{Builder, EXIT_CODE, Kernel, RULES, Rule};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
+use wsk_support::Net;
 
 /// Longest run of one driver.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,16 +63,20 @@ struct Mutant {
     call: Option<&'static str>,
     /// How it can run.
     modes: &'static [Mode],
-    /// What is particular to its kernel.
+    /// What is particular to its kernel, which is over the host's network live, and over one in memory in explore mode.
     builder: fn(Builder) -> Builder,
-    run: fn(&Kernel),
+    run: fn(&Kernel, &Net),
 }
 
 /// Defines the mutants of a file.
 macro_rules! mutants {
-    ($($name:ident($kernel:ident) $(breaks $rule:literal)? $(in $mode:ident)? $(with($builder:expr))? $body:block)*) => {
-        $(fn $name($kernel: &ntsim::Kernel) {
-            let _ = $kernel;
+    ($(
+        $name:ident($kernel:ident $(, $net:ident)?) $(breaks $rule:literal)? $(in $mode:ident)? $(with($builder:expr))?
+        $body:block
+    )*) => {
+        $(fn $name($kernel: &ntsim::Kernel, network: &crate::wsk_support::Net) {
+            let _ = ($kernel, network);
+            $(let $net = network;)?
             // SAFETY: none. Wrong calls are what these drivers are for; the verifier stops them.
             #[allow(unused_unsafe, reason = "some go wrong through safe methods of the tests alone")]
             unsafe {
@@ -107,8 +115,9 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         unload::MUTANTS,
         time::MUTANTS,
         tasks::MUTANTS,
-        explored::MUTANTS,
+        endless::MUTANTS,
         wsk::MUTANTS,
+        futures::MUTANTS,
     ]
     .into_iter()
     .flatten()
@@ -130,6 +139,7 @@ fn main() {
     let mut trials: Vec<_> = all().flat_map(trial).collect();
     trials.push(Trial::test("every_rule_has_a_mutant", every_rule_has_a_mutant));
     trials.push(Trial::test("every_limit_has_a_driver", irql::every_limit_has_a_driver));
+    trials.extend(table::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -142,22 +152,21 @@ fn run_child(child: &str) {
         std::thread::sleep(PATIENCE);
         std::process::exit(3);
     });
+    if mode == "Live" {
+        run(mutant, &Net::host());
+    } else {
+        Explore::new(name).schedules(SCHEDULES).step_limit(STEPS).run(|| run(mutant, &Net::memory()));
+    }
+}
+
+fn run(mutant: &Mutant, net: &Net) {
     if mutant.rule == Some("NoKernel") {
         support::Event::new(0, false).set();
         return;
     }
-    let run = || run(mutant);
-    if mode == "Live" {
-        run();
-    } else {
-        Explore::new(name).schedules(SCHEDULES).step_limit(STEPS).run(run);
-    }
-}
-
-fn run(mutant: &Mutant) {
     let wsk = Config { deregister_patience: Duration::from_millis(200), ..Config::default() };
-    let kernel = (mutant.builder)(Kernel::builder().processors(2).wsk(wsk)).start();
-    (mutant.run)(&kernel);
+    let kernel = (mutant.builder)(net.builder().wsk(wsk)).start();
+    (mutant.run)(&kernel, net);
     kernel.shutdown();
 }
 
@@ -179,8 +188,15 @@ fn check(mutant: &Mutant, mode: Mode) -> Result<(), Failed> {
     };
     let row = rules().find(|row| row.id == rule).ok_or_else(|| format!("{rule} is not in the table of rules"))?;
     expect(child.status.code() == Some(EXIT_CODE), "the exit code is not the verifier's")?;
-    expect(report.contains(&format!("*** STOP: 0x{:08X} (0x{:X},", row.bug_check, row.parameter)), "no bug check")?;
+    let stop =
+        format!("*** STOP: 0x{:08X} (0x{:X}, 0x0, 0x0, 0x0) {}\n", row.bug_check, row.parameter, row.bug_check_name());
+    expect(report.contains(&stop), "no bug check")?;
     expect(report.contains(&format!("rule:   {rule}: {}", row.text)), "another rule")?;
+    if rule == "LeakPool" {
+        expect(report.contains("tag 'Test'"), "no tag of what is left")?;
+        // A schedule that fails has no stacks; its replay has.
+        expect(mode == Mode::Explore || report.contains("support::pool"), "no stack of the allocation")?;
+    }
     let call = format!("call:   {}", mutant.call.unwrap_or_default());
     expect(report.contains(&call) && report.contains("backtrace:"), "no call or backtrace")
 }

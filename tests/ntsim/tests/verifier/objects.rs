@@ -263,6 +263,18 @@ mutants! {
         driver.unload();
     }
 
+    own_irp_made_anew_in_flight(kernel) breaks "IrpInFreedMemory" {
+        let driver = load(kernel, create, delete_device);
+        let (_, device) = device_pointer();
+        let irp = irp_memory();
+        IoInitializeIrp(irp, IoSizeOfIrp(1), 1);
+        (*IoGetNextIrpStackLocation(irp)).MajorFunction = IRP_MJ_INTERNAL_DEVICE_CONTROL;
+        IoSetCompletionRoutine(irp, keep, null_mut(), true, true, true);
+        assert_eq!(IofCallDriver(device, irp), STATUS_PENDING);
+        IoInitializeIrp(irp, IoSizeOfIrp(1), 1);
+        driver.unload();
+    }
+
     own_irp_used_after_its_memory(kernel) breaks "IrpNotLive" {
         let irp = irp_memory();
         IoInitializeIrp(irp, IoSizeOfIrp(1), 1);

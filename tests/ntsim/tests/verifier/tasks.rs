@@ -100,6 +100,14 @@ mutants! {
         Executor::open(DISPATCH_LEVEL).spawn().poll(|| true);
     }
 
+    woken_with_a_lock(kernel) breaks "TaskWakeLock" with (|builder| {
+        builder.checks(Checks { warnings_stop: true, ..Checks::default() })
+    }) {
+        let (_, task) = woken();
+        Lock::new().acquire();
+        task.report(Woken);
+    }
+
     polled_with_a_lock(kernel) breaks "SpinLockSafe" {
         let task = Executor::open(DISPATCH_LEVEL).spawn();
         Lock::new().acquire();
@@ -178,6 +186,12 @@ mutants! {
         task.report(Woken);
     }
 
+    woken_after_its_executor_was_closed(kernel) breaks "TaskGone" {
+        let executor = Executor::open(PASSIVE_LEVEL);
+        executor.close();
+        executor.spawn().report(Woken);
+    }
+
     freed_in_its_poll(kernel) breaks "TaskGone" {
         let (_, task) = woken();
         task.poll(|| {
@@ -211,8 +225,8 @@ mutants! {
         }
     }
 
-    ready_and_forgotten(kernel) breaks "TaskStarved" in Live with (|builder| {
-        builder.checks(Checks { ready_budget: Duration::from_millis(100), ..Checks::default() })
+    ready_and_forgotten(kernel) breaks "TaskStarved" with (|builder| {
+        builder.checks(Checks { ready_budget: Duration::from_millis(100), ready_points: 10_000, ..Checks::default() })
     }) {
         woken();
         spin_for_ever();

@@ -3,7 +3,7 @@
 use crate::mutants;
 use crate::support::*;
 use ntsim::{Builder, Checks};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wsk_sys::*;
 
 /// Short limits.
@@ -16,9 +16,19 @@ fn impatient(builder: Builder) -> Builder {
     })
 }
 
-/// A short limit for all routines of a processor together; virtual time passes slowly.
+/// A limit that virtual time, which passes slowly, comes to as well.
+fn very_impatient(builder: Builder) -> Builder {
+    builder.checks(Checks { dpc_budget: Duration::from_millis(1), ..Checks::default() })
+}
+
+/// A short limit for all routines of a processor together.
 fn impatient_in_sum(builder: Builder) -> Builder {
     builder.checks(Checks { dpc_total_budget: Duration::from_micros(500), ..Checks::default() })
+}
+
+fn now() -> u64 {
+    // SAFETY: no conditions.
+    unsafe { KeQueryInterruptTime() }
 }
 
 mutants! {
@@ -29,18 +39,22 @@ mutants! {
         .insert(0, 0);
     }
 
-    dpc_that_does_not_return(kernel) breaks "DpcTime" in Live with (impatient) {
+    dpc_that_does_not_return(kernel) breaks "DpcTime" with (impatient) {
         Dpc::new(|_, _, _| loop {
             std::hint::spin_loop();
         })
         .insert(0, 0);
     }
 
-    dpc_that_returns_late(kernel) breaks "DpcTime" in Live with (impatient) {
+    dpc_that_looks_at_others_for_ever(kernel) breaks "DpcTime" with (very_impatient) {
+        Dpc::new(|_, _, _| spin_for_ever()).insert(0, 0);
+    }
+
+    dpc_that_returns_late(kernel) breaks "DpcTime" with (very_impatient) {
         Dpc::new(|_, _, _| {
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(60) {
-                std::hint::spin_loop();
+            let start = now();
+            while now() - start < 2 * MILLISECOND as u64 {
+                pause();
             }
         })
         .insert(0, 0);

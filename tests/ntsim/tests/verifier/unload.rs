@@ -285,6 +285,10 @@ mutants! {
         pool(64);
     }
 
+    irp_left_by_the_host(kernel) breaks "LeakIrp" {
+        irp(1, None);
+    }
+
     handle_closed_twice(kernel) breaks "BadHandle" {
         let handle = start_thread(end, null_mut());
         ZwClose(handle);
@@ -305,6 +309,10 @@ mutants! {
 
     work_item_freed_while_queued(kernel) breaks "WorkItemQueued" {
         IoFreeWorkItem(stuck_work_item(kernel));
+    }
+
+    work_item_freed_as_pool(kernel) breaks "PoolFreeOfObject" {
+        free(stuck_work_item(kernel).cast());
     }
 
     work_item_that_is_none(kernel) breaks "WorkItemNotLive" {

@@ -1,255 +1,262 @@
 //! Drivers that break the rules of Winsock Kernel, and the kernel's own rules as far as the provider applies them.
 
 use crate::mutants;
+use crate::support::TAG;
 use crate::wsk_support::*;
 use std::ffi::c_void;
 use std::io::Write;
 use std::mem::{ManuallyDrop, forget};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::ptr::null_mut;
 use wsk_sys::*;
 
 mutants! {
-    deregisters_a_stranger(kernel) breaks "WskRegistrationBad" in Live {
+    deregisters_a_stranger(kernel) breaks "WskRegistrationBad" {
         WskDeregister(&mut *block());
     }
-    releases_a_stranger(kernel) breaks "WskRegistrationBad" in Live {
+    releases_a_stranger(kernel) breaks "WskRegistrationBad" {
         WskReleaseProviderNPI(&mut *block());
     }
-    captures_with_a_stranger(kernel) breaks "WskRegistrationBad" in Live {
+    captures_with_a_stranger(kernel) breaks "WskRegistrationBad" {
         WskCaptureProviderNPI(&mut *block(), WSK_NO_WAIT, &mut { NO_NPI });
     }
-    registers_twice(kernel) breaks "WskRegistrationTwice" in Live {
+    registers_twice(kernel) breaks "WskRegistrationTwice" {
         let mut block = block();
         register(&mut block);
         register(&mut block);
     }
-    never_deregisters(kernel) breaks "WskRegistrationLeak" in Live {
+    never_deregisters(kernel) breaks "WskRegistrationLeak" {
         let block = Box::leak(block());
         register(block);
     }
-    releases_without_a_capture(kernel) breaks "WskNotCaptured" in Live {
+    releases_without_a_capture(kernel) breaks "WskNotCaptured" {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskReleaseProviderNPI(&mut *wsk.registration);
         WskReleaseProviderNPI(&mut *wsk.registration);
     }
-    makes_a_socket_after_the_release(kernel) breaks "WskNotCaptured" in Live {
+    makes_a_socket_after_the_release(kernel) breaks "WskNotCaptured" {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskReleaseProviderNPI(&mut *wsk.registration);
         wsk.socket(AF_INET);
     }
-    uses_a_client_after_deregistering(kernel) breaks "WskNotCaptured" in Live {
+    uses_a_client_after_deregistering(kernel) breaks "WskNotCaptured" {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskReleaseProviderNPI(&mut *wsk.registration);
         WskDeregister(&mut *wsk.registration);
         wsk.socket(AF_INET);
     }
-    deregisters_with_a_socket_open(kernel) breaks "WskDeregisterStuck" in Live {
+    deregisters_with_a_socket_open(kernel) breaks "WskDeregisterStuck" {
         let wsk = Wsk::new();
         wsk.bound(AF_INET);
     }
-    deregisters_while_captured(kernel) breaks "WskDeregisterStuck" in Live {
+    deregisters_while_captured(kernel) breaks "WskDeregisterStuck" {
         let mut wsk = ManuallyDrop::new(Wsk::new());
         WskDeregister(&mut *wsk.registration);
     }
-    keeps_an_address_list(kernel) breaks "WskAddressListLeak" in Live {
+    keeps_an_address_list(kernel) breaks "WskAddressListLeak" {
         let wsk = Wsk::new();
         resolve(&wsk);
     }
-    frees_an_address_list_twice(kernel) breaks "WskAddressListBad" in Live {
+    frees_an_address_list_twice(kernel) breaks "WskAddressListBad" {
         let wsk = Wsk::new();
         let list = resolve(&wsk);
         (wsk.dispatch().WskFreeAddressInfo)(wsk.npi.Client, list);
         (wsk.dispatch().WskFreeAddressInfo)(wsk.npi.Client, list);
     }
-    frees_null_as_an_address_list(kernel) breaks "WskAddressListBad" in Live {
+    frees_null_as_an_address_list(kernel) breaks "WskAddressListBad" {
         let wsk = Wsk::new();
         (wsk.dispatch().WskFreeAddressInfo)(wsk.npi.Client, null_mut());
     }
-    calls_on_what_is_no_socket(kernel) breaks "WskSocketBad" in Live {
+    calls_on_what_is_no_socket(kernel) breaks "WskSocketBad" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let mut copy = [0usize; 16];
         copy[0] = (*socket.0).Dispatch as usize;
         Sock(copy.as_mut_ptr().cast()).close();
     }
-    sends_after_the_close(kernel) breaks "WskCallAfterClose" in Live {
+    sends_after_the_close(kernel) breaks "WskCallAfterClose" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         socket.close();
         socket.send(&Buf::new(b"late"));
     }
-    sends_through_an_old_table_after_the_close(kernel) breaks "WskCallAfterClose" in Live {
+    sends_through_an_old_table_after_the_close(kernel) breaks "WskCallAfterClose" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let table = socket.table();
         socket.close();
         (table.WskRelease)(socket.0, null_mut());
     }
-    sends_while_the_close_is_pending(kernel) breaks "WskCallAfterClose" in Live {
+    sends_while_the_close_is_pending(kernel, net) breaks "WskCallAfterClose" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         close_from_completion(socket, |socket| {
             (socket.table().WskRelease)(socket.0, null_mut());
         });
     }
-    closes_twice(kernel) breaks "WskCloseTwice" in Live {
+    closes_twice(kernel) breaks "WskCloseTwice" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         socket.close();
         socket.close();
     }
-    closes_twice_through_an_old_table(kernel) breaks "WskCloseTwice" in Live {
+    closes_twice_through_an_old_table(kernel) breaks "WskCloseTwice" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let table = socket.table();
         socket.close();
         Op::start(|irp| (table.Basic.WskCloseSocket)(socket.0, irp));
     }
-    closes_again_while_the_close_is_pending(kernel) breaks "WskCloseTwice" in Live {
+    closes_again_while_the_close_is_pending(kernel, net) breaks "WskCloseTwice" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         close_from_completion(socket, |socket| forget(socket.start_close()));
     }
-    closes_inside_a_call(kernel) breaks "WskCloseDuringCall" in Live {
+    closes_inside_a_call(kernel, net) breaks "WskCloseDuringCall" {
         let wsk = Wsk::new();
-        let (socket, mut peer) = pair(&wsk);
+        let (socket, mut peer) = pair(&wsk, net);
         peer.write_all(b"x").unwrap();
         // Now the next receive completes inside its call.
         socket.receive_nothing(0).wait();
         close_from_completion(socket, |_| ());
     }
-    calls_connect_ex_on_an_old_system(kernel) breaks "WskSlotBeyondTable" in Live with (|builder| builder.os_build(14393)) {
+    calls_connect_ex_on_an_old_system(kernel) breaks "WskSlotBeyondTable" with (|builder| builder.os_build(14393)) {
         let wsk = Wsk::new();
         wsk.bound(AF_INET).connect_ex(&Address::from("127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap()), None);
     }
-    describes_more_than_the_chain(kernel) breaks "WskBufferRange" in Live {
+    describes_more_than_the_chain(kernel, net) breaks "WskBufferRange" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let data = Buf::chain(&[&[0; 10], &[0; 10]], 5);
         let mut buffer = WSK_BUF { Length: 16, ..data.wsk_buf() };
         Op::start(|irp| (socket.table().WskSend)(socket.0, &mut buffer, 0, irp));
     }
-    begins_beyond_the_first_mdl(kernel) breaks "WskBufferRange" in Live {
+    begins_beyond_the_first_mdl(kernel, net) breaks "WskBufferRange" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let data = Buf::chain(&[&[0; 10], &[0; 10]], 0);
         let mut buffer = WSK_BUF { Offset: 10, Length: 10, ..data.wsk_buf() };
         Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
     }
-    describes_bytes_without_an_mdl(kernel) breaks "WskBufferRange" in Live {
+    describes_bytes_without_an_mdl(kernel, net) breaks "WskBufferRange" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let mut buffer = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 1 };
         Op::start(|irp| (socket.table().WskDisconnect)(socket.0, &mut buffer, 0, irp));
     }
-    sends_from_an_mdl_that_was_never_built(kernel) breaks "WskBufferNotLocked" in Live {
+    sends_from_an_mdl_that_was_never_built(kernel, net) breaks "WskBufferNotLocked" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let data = Buf::new(b"data");
         let mdl = IoAllocateMdl(MmGetMdlVirtualAddress(data.wsk_buf().Mdl), 4, FALSE, FALSE, null_mut());
         let mut buffer = WSK_BUF { Mdl: mdl, Offset: 0, Length: 4 };
         Op::start(|irp| (socket.table().WskSend)(socket.0, &mut buffer, 0, irp));
     }
+    receives_into_paged_pool_that_is_not_locked(kernel, net) breaks "WskBufferNotLocked" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let mut buffer = WSK_BUF { Mdl: paged_mdl(), Offset: 0, Length: 8 };
+        Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
+    }
 
     // The kernel's own rules.
-    resolves_at_dispatch_level(kernel) breaks "IrqlCall" in Live {
+    resolves_at_dispatch_level(kernel) breaks "IrqlCall" {
         let wsk = Wsk::new();
         KfRaiseIrql(DISPATCH_LEVEL);
         resolve(&wsk);
     }
-    registers_at_dispatch_level(kernel) breaks "IrqlCall" in Live {
+    registers_at_dispatch_level(kernel) breaks "IrqlCall" {
         KfRaiseIrql(DISPATCH_LEVEL);
         register(&mut block());
     }
-    waits_for_the_provider_at_dispatch_level(kernel) breaks "IrqlCall" in Live {
+    waits_for_the_provider_at_dispatch_level(kernel) breaks "IrqlCall" {
         let mut block = block();
         register(&mut block);
         KfRaiseIrql(DISPATCH_LEVEL);
         WskCaptureProviderNPI(&mut *block, 1, &mut { NO_NPI });
     }
-    sends_above_dispatch_level(kernel) breaks "IrqlCall" in Live {
+    sends_above_dispatch_level(kernel, net) breaks "IrqlCall" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let data = Buf::new(b"data");
         KfRaiseIrql(DISPATCH_LEVEL + 1);
         socket.send(&data);
     }
-    sends_an_irp_without_stack_locations(kernel) breaks "IrpNoStackLocation" in Live {
+    sends_an_irp_without_stack_locations(kernel) breaks "IrpNoStackLocation" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         (socket.table().Basic.WskCloseSocket)(socket.0, IoAllocateIrp(0, FALSE));
     }
-    sends_an_irp_without_a_completion_routine(kernel) breaks "CompletionRoutineRegistered" in Live {
+    sends_an_irp_without_a_completion_routine(kernel) breaks "CompletionRoutineRegistered" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         (socket.table().Basic.WskCloseSocket)(socket.0, IoAllocateIrp(1, FALSE));
     }
-    sends_an_irp_with_a_routine_for_success_alone(kernel) breaks "CompletionRoutineRegistered" in Live {
+    sends_an_irp_with_a_routine_for_success_alone(kernel) breaks "CompletionRoutineRegistered" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let irp = IoAllocateIrp(1, FALSE);
         IoSetCompletionRoutine(irp, gives_the_irp_away, null_mut(), true, false, false);
         (socket.table().Basic.WskCloseSocket)(socket.0, irp);
     }
-    sends_an_irp_twice(kernel) breaks "IrpSentTwice" in Live {
+    sends_an_irp_twice(kernel, net) breaks "IrpSentTwice" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         let receive = socket.receive(&room, 0);
         (socket.table().WskReceive)(socket.0, &mut room.wsk_buf(), 0, receive.irp());
     }
-    gives_its_irp_away(kernel) breaks "IoAllocateComplete" in Live {
+    gives_its_irp_away(kernel) breaks "IoAllocateComplete" {
         let wsk = Wsk::new();
         let socket = wsk.socket(AF_INET);
         let irp = IoAllocateIrp(1, FALSE);
         IoSetCompletionRoutine(irp, gives_the_irp_away, null_mut(), true, true, true);
         (socket.table().Basic.WskCloseSocket)(socket.0, irp);
     }
-    frees_an_irp_in_flight(kernel) breaks "IoFreeIrp" in Live {
+    frees_an_irp_in_flight(kernel, net) breaks "IoFreeIrp" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         IoFreeIrp(socket.receive(&room, 0).irp());
     }
-    reuses_an_irp_in_flight(kernel) breaks "IoReuseIrp" in Live {
+    reuses_an_irp_in_flight(kernel, net) breaks "IoReuseIrp" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         IoReuseIrp(socket.receive(&room, 0).irp(), STATUS_SUCCESS);
     }
-    frees_a_buffer_in_flight(kernel) breaks "BufferInFreedMemory" in Live {
+    frees_a_buffer_in_flight(kernel, net) breaks "BufferInFreedMemory" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         let _receive = socket.receive(&room, 0);
         ExFreePoolWithTag(MmGetMdlVirtualAddress(room.wsk_buf().Mdl), 0);
     }
-    writes_into_an_irp_in_flight(kernel) breaks "IrpTouchedInFlight" in Live {
+    writes_into_an_irp_in_flight(kernel, net) breaks "IrpTouchedInFlight" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         let receive = socket.receive(&room, 0);
         (*receive.irp()).IoStatus.Status = STATUS_SUCCESS;
         receive.cancel();
     }
-    changes_the_routine_of_an_irp_in_flight(kernel) breaks "IrpTouchedInFlight" in Live {
+    changes_the_routine_of_an_irp_in_flight(kernel, net) breaks "IrpTouchedInFlight" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         let receive = socket.receive(&room, 0);
         (*IoGetCurrentIrpStackLocation(receive.irp())).Context = null_mut();
         receive.cancel();
     }
-    sends_with_a_spin_lock_held(kernel) breaks "SpinLockSafe" in Live {
+    sends_with_a_spin_lock_held(kernel, net) breaks "SpinLockSafe" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         KeAcquireSpinLockRaiseToDpc(&mut 0);
         socket.send(&Buf::new(b"data"));
     }
-    transfers_through_a_part_of_a_freed_mdl(kernel) breaks "MdlPartialOutlives" in Live {
+    transfers_through_a_part_of_a_freed_mdl(kernel, net) breaks "MdlPartialOutlives" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let whole = Buf::new(b"data");
         let address = MmGetMdlVirtualAddress(whole.wsk_buf().Mdl);
         let part = IoAllocateMdl(address, 4, FALSE, FALSE, null_mut());
@@ -258,9 +265,9 @@ mutants! {
         let mut buffer = WSK_BUF { Mdl: part, Offset: 0, Length: 2 };
         Op::start(|irp| (socket.table().WskSend)(socket.0, &mut buffer, 0, irp));
     }
-    frees_the_source_of_a_part_in_flight(kernel) breaks "MdlPartialOutlives" in Live {
+    frees_the_source_of_a_part_in_flight(kernel, net) breaks "MdlPartialOutlives" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let whole = Buf::room(8);
         let address = MmGetMdlVirtualAddress(whole.wsk_buf().Mdl);
         let part = IoAllocateMdl(address, 8, FALSE, FALSE, null_mut());
@@ -269,20 +276,48 @@ mutants! {
         let _receive = Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
         IoFreeMdl(whole.wsk_buf().Mdl);
     }
-    frees_an_mdl_in_flight(kernel) breaks "MdlInFlight" in Live {
+    frees_an_mdl_in_flight(kernel, net) breaks "MdlInFlight" {
         let wsk = Wsk::new();
-        let (socket, _peer) = pair(&wsk);
+        let (socket, _peer) = pair(&wsk, net);
         let room = Buf::room(8);
         let _receive = socket.receive(&room, 0);
         IoFreeMdl(room.wsk_buf().Mdl);
     }
+    builds_an_mdl_anew_in_flight(kernel, net) breaks "MdlInFlight" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let room = Buf::room(8);
+        let _receive = socket.receive(&room, 0);
+        MmBuildMdlForNonPagedPool(room.wsk_buf().Mdl);
+    }
+    unlocks_an_mdl_in_flight(kernel, net) breaks "MdlInFlight" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let mdl = paged_mdl();
+        MmProbeAndLockPages(mdl, KernelMode, 0);
+        let mut buffer = WSK_BUF { Mdl: mdl, Offset: 0, Length: 8 };
+        let _receive = Op::start(|irp| (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp));
+        MmUnlockPages(mdl);
+    }
+}
+
+unsafe extern "system" {
+    /// As a driver declares them that has them from elsewhere.
+    fn MmProbeAndLockPages(mdl: *mut MDL, mode: KPROCESSOR_MODE, operation: i32);
+    fn MmUnlockPages(mdl: *mut MDL);
 }
 
 /// A socket of the provider and its peer.
-fn pair(wsk: &Wsk) -> (Sock, TcpStream) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let socket = wsk.connected(listener.local_addr().unwrap());
-    (socket, listener.accept().unwrap().0)
+fn pair(wsk: &Wsk, net: &Net) -> (Sock, Stream) {
+    let listener = net.listen(Ipv4Addr::LOCALHOST);
+    let socket = wsk.connected(listener.address());
+    (socket, listener.accept())
+}
+
+/// An MDL over eight bytes of paged pool, not locked.
+fn paged_mdl() -> *mut MDL {
+    // SAFETY: the MDL is over that block, and no IRP is passed.
+    unsafe { IoAllocateMdl(ExAllocatePoolWithTag(PagedPool, 8, TAG), 8, FALSE, FALSE, null_mut()) }
 }
 
 /// Resolves an address; the list is the caller's.

@@ -112,6 +112,58 @@ pub(crate) mod cases {
         Ok(())
     }
 
+    /// Who holds a queued lock.
+    fn handle() -> KLOCK_QUEUE_HANDLE {
+        // SAFETY: of pointers and an integer.
+        unsafe { core::mem::zeroed() }
+    }
+
+    #[test(needs = irql)]
+    fn a_queued_one_is_held_at_dispatch_level() -> Outcome {
+        let (outer, inner) = (Lock::new()?, Lock::new()?);
+        for level in [PASSIVE_LEVEL, APC_LEVEL, DISPATCH_LEVEL] {
+            let (mut first, mut second) = (handle(), handle());
+            let raised = raise(level);
+            // SAFETY: initialized, never taken in another way, and released in reverse order by the handles of their holders.
+            unsafe {
+                KeAcquireInStackQueuedSpinLock(outer.get(), &mut first);
+                expect_eq!((irql(), first.OldIrql), (DISPATCH_LEVEL, level));
+                KeAcquireInStackQueuedSpinLockAtDpcLevel(inner.get(), &mut second);
+                expect_eq!(irql(), DISPATCH_LEVEL);
+                KeReleaseInStackQueuedSpinLockFromDpcLevel(&mut second);
+                expect_eq!(irql(), DISPATCH_LEVEL);
+                KeReleaseInStackQueuedSpinLock(&mut first);
+            }
+            expect_eq!(irql(), level);
+            drop(raised);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_queued_one_excludes_other_threads() -> Outcome {
+        const ROUNDS: usize = 300;
+        let (lock, number) = (Lock::new()?, Guarded(UnsafeCell::new(0)));
+        let add = || {
+            for _ in 0..ROUNDS {
+                let mut holder = handle();
+                // SAFETY: initialized; the lock is held in between.
+                unsafe {
+                    KeAcquireInStackQueuedSpinLock(lock.get(), &mut holder);
+                    number.add();
+                    KeReleaseInStackQueuedSpinLock(&mut holder);
+                }
+            }
+        };
+        let threads = [Thread::start(add)?, Thread::start(add)?, Thread::start(add)?];
+        for thread in &threads {
+            thread.ends()?;
+        }
+        // SAFETY: nobody else is left.
+        expect_eq!(unsafe { *number.0.get() }, 3 * ROUNDS);
+        Ok(())
+    }
+
     #[test(needs = dpc)]
     fn excludes_dpcs() -> Outcome {
         const ROUNDS: usize = 100;
