@@ -4,4 +4,4 @@
 pub mod pieces;
 mod races;
 
-pub use races::races;
+pub use races::{every_order, races};
