@@ -36,7 +36,7 @@ const BUGS: &[(u32, &str, &str, &str)] = &[
     (22, "a dropped future detaches with a load and a store",
         "device.a_dropped_request_is_cancelled_or_done", "PANIC|PoolUseAfterFree"),
     (23, "the result is stored after it is published",
-        "races.an_operation_completes[receive]", "PoolUseAfterFree|EXPECTATION FAILED"),
+        "races.an_operation_completes[receive]", "PoolUseAfterFree|in this schedule: not ok"),
     (24, "the completion routine touches its block after publishing: an early free",
         "races.an_operation_completes[send]", "PoolUseAfterFree"),
     (29, "a future replaces its waker without looking whether it is done: a lost wake",

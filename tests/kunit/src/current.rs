@@ -1,7 +1,7 @@
 //! The case that runs now, for whoever finds a failure: the case itself, a task of another executor, a DPC or a thread. One
 //! case runs at a time, so the state is static and reached from anywhere at any IRQL up to DISPATCH_LEVEL.
 //!
-//! A failure that comes when no case runs counts for the run as a whole. One that comes so late that the next case is
+//! A failure that comes when no case runs counts for the suite as a whole. One that comes so late that the next case is
 //! running counts for that; nothing tells them apart.
 
 use crate::output;
@@ -22,7 +22,10 @@ pub(crate) type Name = &'static &'static str;
 static NAME: AtomicPtr<&'static str> = AtomicPtr::new(null_mut());
 /// Levels of indentation.
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
+/// Failures since the case began, or since it ended.
 static FAILURES: AtomicU32 = AtomicU32::new(0);
+/// Failures that came between cases, since the last look.
+static STRAY: AtomicU32 = AtomicU32::new(0);
 /// Why the case is skipped, or null.
 static SKIPPED: AtomicPtr<&'static str> = AtomicPtr::new(null_mut());
 
@@ -34,6 +37,7 @@ fn name(place: &AtomicPtr<&'static str>) -> Option<&'static str> {
 
 /// A case begins.
 pub(crate) fn begin(name: Name, depth: usize) {
+    STRAY.fetch_add(FAILURES.swap(0, AcqRel), AcqRel);
     SKIPPED.store(null_mut(), Release);
     DEPTH.store(depth, Release);
     NAME.store(core::ptr::from_ref(name).cast_mut(), Release);
@@ -41,7 +45,7 @@ pub(crate) fn begin(name: Name, depth: usize) {
 
 /// What a case left behind.
 pub(crate) struct Ended {
-    /// Failures since the case before.
+    /// Failures while it ran.
     pub(crate) failures: u32,
     /// Why it was skipped, if it was.
     pub(crate) skipped: Option<&'static str>,
@@ -60,7 +64,7 @@ pub(crate) fn end() -> Ended {
 
 /// Failures that came when no case ran.
 pub(crate) fn take_stray() -> u32 {
-    FAILURES.swap(0, AcqRel)
+    STRAY.swap(0, AcqRel) + FAILURES.swap(0, AcqRel)
 }
 
 /// Marks the current case as skipped; see [`skip!`](crate::skip!).

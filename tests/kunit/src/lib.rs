@@ -38,6 +38,8 @@ pub mod window;
 
 pub use driver::Suites;
 pub use kunit_macros::kunit_tests;
+#[cfg(feature = "host")]
+pub use ntsim;
 pub use output::CAPACITY;
 pub use request::{DEVICE, IOCTL_LIST, IOCTL_RUN};
 pub use start::{Start, StartCase};

@@ -103,6 +103,9 @@ impl Request {
         if !self.passes(case) {
             return Some(Reason::Plain("the filter"));
         }
+        if case.params.as_ref().is_some_and(|params| params.count == 0) {
+            return Some(Reason::Plain("it has no parameters"));
+        }
         if let Some((_, reason)) = case.skip.iter().find(|(place, _)| *place == self.environment) {
             return Some(Reason::Plain(reason));
         }

@@ -11,9 +11,9 @@
 //!           KTAP version 1
 //!           # Subtest: sizes                              a case with parameters
 //!           1..1
-//!           # 1460: EXPECTATION FAILED at src/exec.rs:41
+//!           # sizes: EXPECTATION FAILED at src/exec.rs:41
 //!           #   expected: sent == 1460
-//!           # 1460: 95 us
+//!           # sizes: 95 us
 //!           not ok 1 1460
 //!       not ok 2 sizes
 //!   # exec: pass:1 fail:1 skip:0 total:2

@@ -2,7 +2,8 @@
 //! else. The faulty suites run in child processes, in the simulated kernel.
 
 use kunit::host::ktap::{Report, Status};
-use kunit::host::{Host, Ntsim, Request, Runner, cli, junit, run};
+use kunit::host::{Explored, Host, Ntsim, Request, Runner, cli, junit, run};
+use kunit::ntsim::explore::Strategy;
 use libtest_mimic::{Arguments, Trial};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -24,14 +25,16 @@ fn main() -> ExitCode {
     if std::env::var_os(AS_TESTS).is_some() {
         return host.main();
     }
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 14] = [
         ("failures_are_recorded_where_they_happen", failures_are_recorded_where_they_happen),
         ("a_case_ends_in_its_time_and_is_cleaned_up", a_case_ends_in_its_time_and_is_cleaned_up),
         ("a_leak_fails_its_case", a_leak_fails_its_case),
         ("a_crash_fails_its_case_and_those_after_it", a_crash_fails_its_case_and_those_after_it),
         ("a_suite_that_cannot_begin_fails", a_suite_that_cannot_begin_fails),
         ("a_failure_after_its_case_fails_the_suite", a_failure_after_its_case_fails_the_suite),
+        ("a_failure_between_cases_fails_the_suite", a_failure_between_cases_fails_the_suite),
         ("a_case_that_blocks_ends_the_run", a_case_that_blocks_ends_the_run),
+        ("a_schedule_that_fails_is_reported", a_schedule_that_fails_is_reported),
         ("nothing_to_run_is_a_failure", nothing_to_run_is_a_failure),
         ("filters_select_and_skip", filters_select_and_skip),
         ("cargo_sees_each_case", cargo_sees_each_case),
@@ -176,6 +179,13 @@ fn a_failure_after_its_case_fails_the_suite() {
     assert!(cli::summary(&report).ends_with("1 passed, 1 failed\n"), "{}", cli::summary(&report));
 }
 
+fn a_failure_between_cases_fails_the_suite() {
+    let report = report("between");
+    assert_has(&failed(&report, "between", "leaves_a_task"), &["LEAK: "]);
+    assert_eq!(report.case("between", "comes_after").map(|case| case.status), Some(Status::Passed), "{report:?}");
+    assert_has(&report.suites[0].story(), &["between: 1 failures outside of a case"]);
+}
+
 fn a_case_that_blocks_ends_the_run() {
     let mut text = String::new();
     let request = Request::new().glob("stuck");
@@ -187,10 +197,25 @@ fn a_case_that_blocks_ends_the_run() {
     assert_has(&report.errors.join("\n"), &["the run was given up"]);
 }
 
+fn a_schedule_that_fails_is_reported() {
+    let mut explored = Explored { strategy: Strategy::Random, schedules: 5, windows: false };
+    let request = Request::new().glob("faulty.fine").glob("faulty.dpc").glob("faulty.known");
+    let report = run(&mut explored, &request, &mut |_| ());
+    assert_has(&failed(&report, "faulty", "dpc"), &["expected: irql::current() == 7"]);
+    assert_eq!(report.case("faulty", "known").map(|case| case.status), Some(Status::ExpectedFailure));
+    assert_eq!(report.case("faulty", "fine").map(|case| case.status), Some(Status::Passed));
+    assert_has(&report.errors.join("\n"), &["in this schedule: not ok 1 dpc", "NTSIM_REPLAY='faulty.fine:"]);
+    let request = Request::new().glob("faulty.fine");
+    assert!(run(&mut explored, &request, &mut |_| ()).is_success());
+}
+
 fn nothing_to_run_is_a_failure() {
     assert_has(&report("no_such_suite.*").errors.join("\n"), &["no case matches"]);
     let report = report_of(Request::new().filter("speed>fast"));
     assert_has(&report.errors.join("\n"), &["listing the cases", "STATUS_INVALID_PARAMETER"]);
+    let (success, output) = as_tests(&["kunit", "--filter", "speed>slow", "--filter", "speed>fast"]);
+    assert!(!success);
+    assert_has(&output, &["`speed>fast` is no filter"]);
 }
 
 fn filters_select_and_skip() {
@@ -247,7 +272,7 @@ fn the_command_line_writes_files() {
     assert_has(&std::fs::read_to_string(&xml).expect("it was written"), &["tests=\"2\"", "failures=\"1\""]);
     let (success, output) = as_tests(&["kunit", "--list", "--filter", "irql=dispatch"]);
     assert!(success);
-    assert_eq!(output, "faulty.leak speed=normal irql=dispatch limit_ms=10000\n");
+    assert_has(&output, &["faulty.leak speed=normal irql=dispatch limit_ms=10000\n", "between.leaves_a_task "]);
 }
 
 fn the_driver_writes_a_file_that_survives_a_crash() {

@@ -148,6 +148,12 @@ mod outcomes {
         expect_eq!(word.len(), *length);
     }
 
+    /// One where nothing runs has not passed.
+    #[test(params = [])]
+    fn a_case_may_lack_parameters(_word: &&str) {
+        fail!("it was run");
+    }
+
     #[test]
     fn the_host_gives_parameters(test: &Test) -> Outcome {
         expect_eq!(test.parameter("answer"), Some("42 = 6 * 7"));

@@ -14,15 +14,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) enum What {
     /// The context of a completion routine, of an IRP.
     Context,
+    /// What a socket's callbacks are given, or their table.
+    Callbacks,
     /// A buffer, of an MDL.
     Buffer,
+    /// An address, of a WSK call.
+    Address,
 }
 
 impl What {
     fn rule(self) -> &'static Rule {
         match self {
-            What::Context => &rules::FREED_CONTEXT,
-            What::Buffer => &rules::FREED_BUFFER,
+            What::Context | What::Callbacks => &rules::FREED_CONTEXT,
+            What::Buffer | What::Address => &rules::FREED_BUFFER,
         }
     }
 }
@@ -69,6 +73,10 @@ pub(crate) fn check_range(range: &Range<usize>, memory: &str) {
     if let Some((address, what, of)) = found {
         let detail = match what {
             What::Context => format!("{memory} holds the context at {address:#x} of the IRP at {of:#x}, in flight"),
+            What::Callbacks => {
+                format!("{memory} holds what the callbacks of the socket at {of:#x} need, at {address:#x}")
+            }
+            What::Address => format!("{memory} holds the address at {address:#x} of a WSK call in flight"),
             What::Buffer => format!("{memory} holds the buffer at {address:#x} of the MDL at {of:#x}, in flight"),
         };
         violation(what.rule(), detail);

@@ -51,6 +51,8 @@ pub(crate) struct Record {
     pub(crate) frames: Mutex<Vec<(i8, Arc<Mutex<Outcome>>)>>,
     /// What is in it while the WSK provider has it.
     frozen: Mutex<Option<Frozen>>,
+    /// What the provider does last, before it completes it.
+    last: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Record {
@@ -63,6 +65,7 @@ impl Record {
             request,
             frames: Mutex::default(),
             frozen: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -82,6 +85,11 @@ struct Allocated {
 /// Where the block of an IRP of IoAllocateIrp begins.
 fn block_of(irp: *mut IRP) -> *mut Allocated {
     irp.wrapping_byte_sub(offset_of!(Allocated, irp)).cast()
+}
+
+/// Whether a live IRP is at an address.
+pub(crate) fn is_live(irp: *mut IRP) -> bool {
+    pool::is_live(block_of(irp) as usize, Kind::Irp) || irp_memory::record(irp).is_some()
 }
 
 /// The record of an IRP. Stops the run if the address is not that of a live IRP.
@@ -250,6 +258,15 @@ pub(crate) unsafe fn provider_accept(irp: *mut IRP, call: &'static str) {
     }
 }
 
+/// Has something done right before the provider completes an IRP.
+///
+/// # Safety
+/// The provider has the IRP.
+pub(crate) unsafe fn before_completion(irp: *mut IRP, last: Box<dyn FnOnce() + Send>) {
+    // SAFETY: the caller's promise.
+    unsafe { record(irp, "a WSK call") }.last.lock().push(last);
+}
+
 /// Completes an IRP that the provider accepted: runs the completion routines on the calling thread, at its IRQL.
 ///
 /// # Safety
@@ -263,6 +280,8 @@ pub(crate) unsafe fn provider_complete(irp: *mut IRP, status: NTSTATUS, informat
         if record.state.fetch_and(!AT_PROVIDER, Ordering::AcqRel) & AT_PROVIDER == 0 {
             violation(&rules::IRP_COMPLETED_TWICE, format_args!("{call} of {irp:p}, which it does not have"));
         }
+        let last = std::mem::take(&mut *record.last.lock());
+        last.into_iter().for_each(|last| last());
         if let Some(frozen) = record.frozen.lock().take() {
             frozen.check(irp);
         }

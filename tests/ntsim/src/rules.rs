@@ -122,8 +122,8 @@ rules! {
     FREED_DPC = "DpcInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while a DPC in it is queued";
     FREED_TIMER = "TimerInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while a timer in it is set";
     FREED_RUNNING_DPC = "DpcRunningInFreedMemory", 0xC7 / 0, "memory of a DPC is not freed while its routine runs: KeCancelTimer or KeRemoveQueueDpc that say FALSE are not the end of it, KeFlushQueuedDpcs is";
-    FREED_CONTEXT = "ContextInFreedMemory", 0xC7 / 0, "the context of a completion routine is not freed while its IRP is in flight";
-    FREED_BUFFER = "BufferInFreedMemory", 0x4E / 0, "a buffer is not freed while a request transfers through its MDL";
+    FREED_CONTEXT = "ContextInFreedMemory", 0xC7 / 0, "the context of a completion routine is not freed while its IRP is in flight, nor the context or the table of a socket's callbacks before its close is completed";
+    FREED_BUFFER = "BufferInFreedMemory", 0x4E / 0, "a buffer is not freed while a request transfers through its MDL, nor an address before its WSK call is completed";
     FREED_WAIT = "WaitInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while a thread waits for an object in it";
 
     FREED_IRP = "IrpInFreedMemory", 0xC7 / 0, "memory is not freed, nor initialized anew, while an IRP in it is in flight";

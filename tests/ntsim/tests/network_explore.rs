@@ -8,6 +8,7 @@ use network_support::{FAR, server};
 use ntsim::Kernel;
 use ntsim::explore::{Explore, Report, Strategy, quiet};
 use ntsim::network::{Conditions, ListenOptions, MACHINE_V4, Network, NetworkStats, peers};
+use ntsim::{FaultKind, Faults, Strike};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -96,6 +97,51 @@ fn a_seed_repeats_everything() {
     assert_ne!(first.0.digest, other.0.digest);
     let repeated = Explore::replay(&first.0.last, || converse(&Network::new()));
     assert_eq!(repeated.digest, first.0.digest);
+}
+
+/// Connections under every kind of fault that ends by itself; what struck.
+fn converse_under_faults() -> Vec<Strike> {
+    let network = Network::new();
+    let _echo = network.listen(server(), ListenOptions::default(), || Box::new(peers::Echo)).unwrap();
+    let kernel = kernel(&network);
+    let wsk = quiet(Wsk::new);
+    // What is held back, and memory that is short, are for drivers with a limit of time.
+    let faults = Faults::all(4).one_in(FaultKind::Hold, 0).one_in(FaultKind::Allocation, 0);
+    kernel.set_faults(faults);
+    for _ in 0..2 {
+        let (status, socket) = wsk.start_socket(AF_INET, WSK_FLAG_CONNECTION_SOCKET).wait();
+        if status != STATUS_SUCCESS {
+            continue;
+        }
+        let socket = Sock(socket as *mut WSK_SOCKET);
+        socket.bind(&Address::wildcard(AF_INET)).wait();
+        if socket.connect(&Address::from(server())).wait().0 == STATUS_SUCCESS {
+            let (data, room) = (Buf::new(b"data"), Buf::room(4));
+            let receive = socket.receive(&room, 0);
+            socket.send(&data).wait();
+            receive.cancel();
+            // If the cancel has no effect, the close has.
+            socket.start_close().wait();
+            receive.wait();
+        } else {
+            socket.close();
+        }
+    }
+    kernel.set_faults(Faults::none());
+    kernel.strikes()
+}
+
+#[test]
+fn a_schedule_repeats_its_faults() {
+    let found = RefCell::new(Vec::new());
+    let report = Explore::new("faults").schedules(30).run(|| found.borrow_mut().push(converse_under_faults()));
+    let found = found.into_inner();
+    let kinds: BTreeSet<_> = found.iter().flatten().map(|strike| strike.kind).collect();
+    assert!(kinds.len() > 10, "{kinds:?}");
+    let again = RefCell::new(Vec::new());
+    let repeated = Explore::replay(&report.last, || *again.borrow_mut() = converse_under_faults());
+    assert_eq!(repeated.digest, report.digest);
+    assert_eq!(Some(&again.into_inner()), found.last());
 }
 
 #[test]

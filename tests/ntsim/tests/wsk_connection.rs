@@ -359,9 +359,14 @@ fn wrong_states_and_arguments(net: &Net) {
 fn categories_and_clients(net: &Net) {
     let _kernel = net.kernel(Config::default());
     let wsk = Wsk::new();
-    for flags in [WSK_FLAG_BASIC_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_STREAM_SOCKET] {
+    for flags in [WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_STREAM_SOCKET] {
         assert_eq!(wsk.start_socket(AF_INET, flags).wait(), (STATUS_NOT_SUPPORTED, 0));
     }
+    let (status, basic) = wsk.start_socket(AF_INET, WSK_FLAG_BASIC_SOCKET).wait();
+    assert_eq!(status, STATUS_SUCCESS);
+    Sock(basic as *mut WSK_SOCKET).close();
+    let with_context = wsk.start_socket_with(AF_INET, WSK_FLAG_BASIC_SOCKET, wsk.npi.Client, null());
+    assert_eq!(with_context.status(), STATUS_INVALID_PARAMETER);
     assert_eq!(wsk.start_socket(AF_INET, 3).status(), STATUS_INVALID_PARAMETER);
     assert_eq!(wsk.start_socket(77, WSK_FLAG_CONNECTION_SOCKET).status(), STATUS_INVALID_PARAMETER);
     let socket = |client, kind, protocol, irp| {

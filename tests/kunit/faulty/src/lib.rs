@@ -13,7 +13,7 @@ use wsk_async::mem::NonPaged;
 use wsk_async::sys::*;
 use wsk_async::{debug_print, irql};
 
-kunit::driver!(faulty, uninitialised, late, leaky, stuck);
+kunit::driver!(faulty, uninitialised, between, late, leaky, stuck);
 
 #[kunit_tests(faulty)]
 mod faulty {
@@ -151,6 +151,33 @@ mod uninitialised {
 
     #[test(skip(ntsim = "anyway"))]
     fn is_skipped() {}
+}
+
+#[kunit_tests(between)]
+mod between {
+    use super::*;
+
+    struct FailsWhenDropped;
+
+    impl Drop for FailsWhenDropped {
+        fn drop(&mut self) {
+            fail!("between the cases");
+        }
+    }
+
+    /// Its executor is its own, and drops the task when the case is over.
+    #[test(irql = dispatch, processor = 1)]
+    fn leaves_a_task(test: &Test) -> Outcome {
+        let left = FailsWhenDropped;
+        drop(test.system().dispatch.spawn(|_| async move {
+            let _left = left;
+            core::future::pending::<()>().await
+        })?);
+        Ok(())
+    }
+
+    #[test]
+    fn comes_after() {}
 }
 
 #[kunit_tests(late)]

@@ -3,6 +3,7 @@
 
 use super::ktap::{Report, Status};
 use super::{Request, Runner, junit, run};
+use crate::filter::Filter;
 use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ impl RunArguments {
     /// Adds what the command line asks for.
     fn add_to(&self, request: &Request) -> Result<Request, String> {
         let mut request = request.clone();
+        if let Some(wrong) = self.filter.iter().find(|filter| Filter::parse(filter).is_none()) {
+            return Err(format!("`{wrong}` is no filter such as `speed>slow`, `irql=dispatch`, `needs!=cancel`"));
+        }
         request = self.globs.iter().fold(request, |request, glob| request.glob(glob));
         request = self.param.iter().fold(request, |request, param| request.param(param));
         request = self.filter.iter().fold(request, |request, filter| request.filter(filter));

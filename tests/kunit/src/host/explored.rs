@@ -1,6 +1,6 @@
 //! A test driver in the simulated kernel's explore mode: [`Explored`] runs it, a [`Search`] is what came of one case.
 
-use super::ntsim::{Program, child};
+use super::ntsim::{Program, child, print};
 use super::{Listed, Ntsim, Request, Runner, servers};
 use crate::Environment;
 use ntsim::explore::{Explore, SCHEDULES, SEED, SEEDED_BUG, Strategy};
@@ -103,7 +103,8 @@ impl Explored {
         Some(Explored { strategy, schedules, seed, slack, windows: words.next()? == "windows", bug: None })
     }
 
-    /// Runs a request once per schedule; what came of it, and what the driver printed in the last.
+    /// Runs a request once per schedule; what came of it, and what the driver printed in the last. Where a case fails, that is
+    /// printed, and the process ends.
     pub(super) fn explore(&self, program: &Program<'_>, request: &str) -> String {
         let request = servers::in_memory(request);
         let name = name(&request);
@@ -126,9 +127,9 @@ impl Explored {
                 panic!("{error}");
             }
             let text = text();
-            let failed = text.lines().any(|line| line.trim_start().starts_with("not ok") && !line.contains("# TODO"));
-            if failed {
-                panic!("a case failed:\n{text}");
+            if let Some(failed) = text.lines().find(|line| line.trim_start().starts_with("not ok")) {
+                text.lines().for_each(print);
+                panic!("in this schedule: {}", failed.trim_start());
             }
         });
         let (schedules, complete, longest) = (report.schedules, report.complete, report.longest);

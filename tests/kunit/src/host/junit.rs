@@ -56,9 +56,9 @@ fn add(out: &mut TestSuite, suite: &Test, name: &str, test: &Test) {
     if test.status == Status::Skipped {
         status.set_message(test.reason.as_str());
     } else if test.status.is_failure() {
-        status.set_message(
-            test.log.iter().find(|line| line.contains("FAILED")).map_or(test.reason.as_str(), |line| line),
-        );
+        let check = test.log.iter().find(|line| line.contains("FAILED"));
+        let reason = Some(&test.reason).filter(|reason| !reason.is_empty());
+        status.set_message(check.or(reason).or(test.log.first()).map_or("", String::as_str));
         status.set_description(test.story());
     }
     let mut case = TestCase::new(name, status);
@@ -88,6 +88,18 @@ mod tests {
             r#"<error message="the plan is 2, the results are 1"/>"#,
         ] {
             assert!(xml.contains(part), "{part} in {xml}");
+        }
+    }
+
+    #[test]
+    fn a_failure_says_why_in_its_message() {
+        let report = Report::read(
+            "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: irp\n    1..2\n    # a: LEAK: 1 block is left\n    \
+             # a: 7 us\n    not ok 1 a\n    # b: TIMEOUT after 9 ms\n    not ok 2 b # TIMEOUT\nnot ok 1 irp\n",
+        );
+        let xml = write(&report, "suite on ntsim").expect("it is written");
+        for message in ["a: LEAK: 1 block is left", "b: TIMEOUT after 9 ms"] {
+            assert!(xml.contains(&format!("message=\"{message}\"")), "{message} in {xml}");
         }
     }
 }

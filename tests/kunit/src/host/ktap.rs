@@ -1,12 +1,19 @@
 //! Reads a report in KTAP version 1, out of whatever else a kernel prints.
 //!
 //! Lines that are not KTAP are allowed anywhere and kept as part of the log of the test that follows. What is missing or does
-//! not add up is a failure: a plan, a result, a number, a suite that passed although a case in it failed, an end in the middle.
+//! not add up is a failure: a plan, a result, a number, a suite that passed although a case in it failed or none was in it, an
+//! end in the middle; and so is a crash of the kernel, wherever its lines are.
 
+mod prefix;
+
+use prefix::Prefix;
 use std::string::{String, ToString};
 use std::time::Duration;
 use std::vec::Vec;
 use std::{format, mem};
+
+/// How kernels and their debuggers tell of a crash.
+const CRASHES: [&str; 2] = ["*** STOP: 0x", "*** Fatal System Error: 0x"];
 
 /// What became of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +142,7 @@ impl Block {
             Some(plan) if plan != self.tests.len() => {
                 Some(format!("the plan is {plan}, the results are {}", self.tests.len()))
             }
+            Some(0) => Some("there is no test in it".to_string()),
             Some(_) => None,
         }
     }
@@ -155,8 +163,8 @@ impl Block {
 pub struct Reader {
     /// The open blocks, the outermost first.
     blocks: Vec<Block>,
-    /// How much of each line is somebody else's: a time stamp, for instance.
-    prefix: usize,
+    /// What of each line is somebody else's.
+    prefix: Prefix,
     errors: Vec<String>,
 }
 
@@ -166,17 +174,33 @@ impl Reader {
         let line = line.trim_end();
         if self.blocks.is_empty() {
             // A report begins wherever its first line is.
-            if let Some(at) = line.find("KTAP version ").or_else(|| line.find("TAP version ")) {
-                self.prefix = at;
+            if let Some(prefix) = before_version(line) {
+                self.prefix = Prefix::new(prefix);
                 self.blocks.push(Block::at(0));
             }
             return;
         }
-        let Some(own) = line.get(self.prefix..) else { return };
+        if CRASHES.iter().any(|words| line.contains(words)) {
+            self.errors.push(format!("the kernel has crashed: {line}"));
+        }
+        if self.prefix.strip(line).is_none() && self.awaits_plan() {
+            // What stood before the first line was noise, or that was not the first line.
+            if let Some(prefix) = before_version(line).or_else(|| before_plan(line)) {
+                self.prefix = Prefix::new(prefix);
+            }
+        }
+        let Some(own) = self.prefix.strip(line) else {
+            if !line.is_empty() {
+                self.top().log.push(line.to_string());
+            }
+            return;
+        };
         let text = own.trim_start_matches(' ');
         let indent = own.len() - text.len();
         if text.starts_with("KTAP version ") {
-            self.open(indent);
+            if indent > 0 || !self.awaits_plan() {
+                self.open(indent);
+            }
         } else if let Some(name) = text.strip_prefix("# Subtest: ") {
             if self.top().indent < indent {
                 self.open(indent);
@@ -184,7 +208,9 @@ impl Reader {
             self.top().name = name.to_string();
         } else if let Some(plan) = text.strip_prefix("1..").and_then(|count| count.parse().ok()) {
             self.close_to(indent);
-            self.top().plan = Some(plan);
+            if self.top().plan.replace(plan).is_some() {
+                self.errors.push(format!("a second plan comes: {text}"));
+            }
         } else if let Some(result) = Result::parse(text) {
             self.result(indent, result);
         } else if let Some(reason) = text.strip_prefix("Bail out!") {
@@ -212,6 +238,11 @@ impl Reader {
             self.errors.push(fault);
         }
         Report { suites: outer.tests, errors: self.errors }
+    }
+
+    /// Whether there is nothing yet but the first line.
+    fn awaits_plan(&self) -> bool {
+        matches!(self.blocks.as_slice(), [block] if block.plan.is_none() && block.tests.is_empty() && block.inner.is_none())
     }
 
     fn top(&mut self) -> &mut Block {
@@ -285,6 +316,20 @@ impl Reader {
         test.time = take_time(&mut test.log);
         block.tests.push(test);
     }
+}
+
+/// What stands before the first line of a report, if a line is one.
+fn before_version(line: &str) -> Option<&str> {
+    let (start, version) = line.rsplit_once("TAP version ")?;
+    let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| start.strip_suffix('K').unwrap_or(start))
+}
+
+/// What stands before a plan, if a line ends with one.
+fn before_plan(line: &str) -> Option<&str> {
+    let (start, count) = line.rsplit_once("1..")?;
+    let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(start)
 }
 
 /// The time out of a line such as `name: 12 us`.

@@ -132,11 +132,6 @@ impl Program<'_> {
     pub(super) fn serve(mut self) -> Option<ExitCode> {
         let request = std::env::var(CHILD).ok()?;
         let list = std::env::var(ACTION).is_ok_and(|action| action == "list");
-        let print = |text: &str| {
-            let mut out = std::io::stdout().lock();
-            // The parent may have given up.
-            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-        };
         let params: Vec<_> = request.lines().filter_map(|line| line.strip_prefix("param=")).collect();
         if let Some((_, kernel)) = self.kernels.iter().find(|(param, _)| params == [*param]) {
             self.kernel = *kernel;
@@ -197,6 +192,13 @@ impl Program<'_> {
         kernel.shutdown();
         ended
     }
+}
+
+/// Prints a line of the driver, for the parent.
+pub(super) fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The parent may have given up.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// What went wrong, in words.

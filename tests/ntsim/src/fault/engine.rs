@@ -4,7 +4,7 @@ use super::Operation;
 use super::operation::OPERATIONS;
 use super::plan::{FaultKind, Faults, KINDS, Plan, Sites};
 use super::site::{self, Site, Stack};
-use crate::choice;
+use crate::choice::{self, Occasion};
 use crate::cpu::current;
 use crate::sched::Mutex;
 use crate::system::system;
@@ -51,6 +51,10 @@ pub(crate) struct Engine {
 
 struct State {
     faults: Faults,
+    /// How often faults were set.
+    round: u64,
+    /// Opportunities of each kind at each routine that is not WSK's, since the faults were set.
+    places: HashMap<(FaultKind, &'static str), u64>,
     /// Opportunities of each kind that may strike, since the faults were set.
     opportunities: [u64; KINDS],
     /// Calls of each operation, as long as anything may strike.
@@ -70,6 +74,8 @@ impl Engine {
             armed: AtomicU32::new(faults.armed()),
             state: Mutex::new(State {
                 faults,
+                round: 0,
+                places: HashMap::new(),
                 opportunities: [0; KINDS],
                 calls: [0; OPERATIONS],
                 struck: [0; KINDS],
@@ -85,6 +91,8 @@ impl Engine {
         let mut state = self.state.lock();
         self.armed.store(faults.armed(), Ordering::Relaxed);
         state.faults = faults;
+        state.round += 1;
+        state.places.clear();
         state.opportunities = [0; KINDS];
         state.calls = [0; OPERATIONS];
     }
@@ -114,7 +122,7 @@ impl Engine {
     }
 
     /// Counts an opportunity of a kind; says which it is, and whether the kind strikes by its rate.
-    fn draw(&self, kind: FaultKind) -> (u64, bool) {
+    fn draw(&self, kind: FaultKind, occasion: Occasion) -> (u64, bool) {
         let (opportunity, rate) = {
             let mut state = self.state.lock();
             let opportunity = &mut state.opportunities[kind as usize];
@@ -122,44 +130,55 @@ impl Engine {
             (*opportunity, state.faults.rates[kind as usize])
         };
         // With no lock held: who chooses may be a scheduler.
-        (opportunity, opportunity == rate.nth || choice::happens(kind.name(), rate.one_in))
+        (opportunity, opportunity == rate.nth || choice::happens_for(kind.name(), occasion, rate.one_in))
     }
 
-    /// Whether a kind strikes a routine now.
-    pub(super) fn strike(&self, kind: FaultKind, place: &'static str) -> bool {
+    /// Counts an opportunity of a kind at a routine.
+    fn occasion(&self, kind: FaultKind, place: &'static str) -> Occasion {
+        let mut state = self.state.lock();
+        let round = state.round;
+        let number = state.places.entry((kind, place)).or_default();
+        *number += 1;
+        Occasion { place, number: *number, round }
+    }
+
+    /// Whether a kind strikes a routine now; if so, what there is to choose about that is chosen for this.
+    pub(super) fn strike(&self, kind: FaultKind, place: &'static str) -> Option<Occasion> {
         if !self.may_strike(kind) {
-            return false;
+            return None;
         }
-        let (call, strikes) = self.draw(kind);
-        if strikes {
+        let occasion = self.occasion(kind, place);
+        let (call, strikes) = self.draw(kind, occasion);
+        strikes.then(|| {
             self.note(Strike { kind, place, call, status: None });
-        }
-        strikes
+            occasion
+        })
     }
 
-    /// Which of some kinds strike a WSK call.
-    pub(super) fn call(&self, operation: Operation, kinds: &[FaultKind]) -> Vec<Strike> {
+    /// Which of some kinds strike a WSK call; and what there is to choose about it is chosen for that.
+    pub(super) fn call(&self, operation: Operation, kinds: &[FaultKind]) -> (Vec<Strike>, Occasion) {
         if self.armed.load(Ordering::Relaxed) == 0 {
-            return Vec::new();
+            return Default::default();
         }
-        let (call, planned, at_random) = {
+        let (call, round, planned, at_random) = {
             let mut state = self.state.lock();
             state.calls[operation as usize] += 1;
             let call = state.calls[operation as usize];
             let faults = &state.faults;
             let meant = |plan: &&Plan| plan.operation == operation && (plan.nth == 0 || plan.nth == call);
             let planned: Vec<Plan> = faults.plans.iter().filter(meant).copied().collect();
-            (call, planned, faults.only.is_empty() || faults.only.contains(&operation))
+            (call, state.round, planned, faults.only.is_empty() || faults.only.contains(&operation))
         };
+        let occasion = Occasion { place: operation.name(), number: call, round };
         let mut strikes = Vec::new();
         for &kind in kinds.iter().filter(|kind| kind.strikes(operation) && self.may_strike(**kind)) {
             let plan = planned.iter().find(|plan| plan.kind == kind);
-            if plan.is_none() && !(at_random && self.draw(kind).1) {
+            if plan.is_none() && !(at_random && self.draw(kind, occasion).1) {
                 continue;
             }
             let mut status = plan.and_then(|plan| plan.status);
             if kind == FaultKind::Status && status.is_none() {
-                status = self.any_status(operation);
+                status = self.any_status(operation, occasion);
                 if status.is_none() {
                     continue;
                 }
@@ -168,13 +187,14 @@ impl Engine {
             self.note(strike);
             strikes.push(strike);
         }
-        strikes
+        (strikes, occasion)
     }
 
     /// One of the statuses that an operation may fail with.
-    fn any_status(&self, operation: Operation) -> Option<NTSTATUS> {
+    fn any_status(&self, operation: Operation, occasion: Occasion) -> Option<NTSTATUS> {
         let statuses = self.state.lock().faults.statuses_of(operation).to_vec();
-        if statuses.is_empty() { None } else { Some(statuses[choice::choose("status of a call", statuses.len())]) }
+        let choose = || statuses[choice::choose_for("status of a call", occasion, statuses.len())];
+        (!statuses.is_empty()).then(choose)
     }
 
     fn note(&self, strike: Strike) {
@@ -210,7 +230,7 @@ pub(crate) fn allocation_fails() -> bool {
     }
     let place = current().call.get();
     let is_new = engine.note_site(place);
-    let (call, strikes) = engine.draw(FaultKind::Allocation);
+    let (call, strikes) = engine.draw(FaultKind::Allocation, engine.occasion(FaultKind::Allocation, place));
     if is_new || strikes {
         engine.note(Strike { kind: FaultKind::Allocation, place, call, status: None });
     }

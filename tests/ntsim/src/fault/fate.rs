@@ -3,7 +3,7 @@
 
 use super::Operation;
 use super::plan::FaultKind;
-use crate::choice;
+use crate::choice::{self, Occasion};
 use crate::cpu;
 use crate::system::system;
 use std::time::Duration;
@@ -35,46 +35,51 @@ pub(crate) struct Fate {
     pub(crate) patience: Duration,
     elsewhere: bool,
     delay: Duration,
+    occasion: Occasion,
 }
 
 impl Fate {
     /// Where and in what time a result of the call is to be completed, if not here and now. `home` is the processor that
     /// is meant to do it, `inside` whether the call has not returned.
     pub(crate) fn deferral(&self, home: u32, inside: bool) -> Option<(u32, Duration)> {
-        let processor = if self.elsewhere { another_processor(home) } else { home };
+        let processor = if self.elsewhere { another_processor(home, self.occasion) } else { home };
         let deferred = self.elsewhere || !self.delay.is_zero() || (inside && self.pends);
         deferred.then_some((processor, self.delay))
     }
 }
 
 /// A processor that is neither `home` nor the caller's; with two of them just not `home`.
-fn another_processor(home: u32) -> u32 {
+fn another_processor(home: u32, occasion: Occasion) -> u32 {
     let count = system().processors.len() as u32;
     let own = cpu::processor().index;
     let free = |other: &u32| *other != home && (*other != own || count == 2);
     let others: Vec<u32> = (0..count).filter(free).collect();
-    if others.is_empty() { home } else { others[choice::choose("processor of a completion", others.len())] }
+    let choose = || others[choice::choose_for("processor of a completion", occasion, others.len())];
+    if others.is_empty() { home } else { choose() }
 }
 
 /// Decides about a call that brings an IRP.
 pub(crate) fn fate(operation: Operation) -> Fate {
     let engine = &system().faults;
-    let mut fate = Fate::default();
-    for strike in engine.call(operation, FaultKind::ALL) {
+    let (strikes, occasion) = engine.call(operation, FaultKind::ALL);
+    let mut fate = Fate { occasion, ..Fate::default() };
+    for strike in strikes {
         match strike.kind {
             FaultKind::Status => fate.status = strike.status,
             FaultKind::Hold => fate.held = true,
             FaultKind::Pending => fate.pends = true,
             FaultKind::StatusReturned => fate.returns_status = true,
             FaultKind::IgnoredCancel => fate.ignores_cancel = true,
-            FaultKind::ForcedClose => fate.end = Some((STATUS_FILE_FORCED_CLOSED, delay("time of a forced close"))),
-            FaultKind::Reset => fate.end = Some((STATUS_CONNECTION_RESET, delay("time of a reset"))),
+            FaultKind::ForcedClose => {
+                fate.end = Some((STATUS_FILE_FORCED_CLOSED, delay("time of a forced close", occasion)))
+            }
+            FaultKind::Reset => fate.end = Some((STATUS_CONNECTION_RESET, delay("time of a reset", occasion))),
             FaultKind::ShortReceive | FaultKind::SplitSend => {
-                fate.first_piece = 1 << choice::choose("bytes of a first piece", PIECES)
+                fate.first_piece = 1 << choice::choose_for("bytes of a first piece", occasion, PIECES)
             }
             FaultKind::Inline => fate.patience = engine.longest_delay(),
             FaultKind::OtherProcessor => fate.elsewhere = true,
-            FaultKind::Delay => fate.delay = delay("delay of a completion"),
+            FaultKind::Delay => fate.delay = delay("delay of a completion", occasion),
             // Not of WSK calls.
             _ => {}
         }
@@ -88,17 +93,18 @@ pub(crate) fn fate(operation: Operation) -> Fate {
 
 /// Decides about a call without an IRP: what it fails with, if it does.
 pub(crate) fn failure(operation: Operation) -> Option<NTSTATUS> {
-    system().faults.call(operation, &[FaultKind::Status]).into_iter().find_map(|strike| strike.status)
+    system().faults.call(operation, &[FaultKind::Status]).0.into_iter().find_map(|strike| strike.status)
 }
 
 /// A time above zero, up to the longest delay.
-pub(super) fn delay(what: &'static str) -> Duration {
+pub(super) fn delay(what: &'static str, occasion: Occasion) -> Duration {
     let longest = system().faults.longest_delay();
-    longest * (choice::choose(what, DELAYS) as u32 + 1) / DELAYS as u32
+    longest * (choice::choose_for(what, occasion, DELAYS) as u32 + 1) / DELAYS as u32
 }
 
 /// Whether an IoCancelIrp for a request of the provider comes at the wrong moment, and how long the provider then takes to
 /// notice.
 pub(crate) fn cancel_is_missed() -> Option<Duration> {
-    system().faults.strike(FaultKind::MissedCancel, "IoCancelIrp").then(|| delay("delay of a cancellation"))
+    let occasion = system().faults.strike(FaultKind::MissedCancel, "IoCancelIrp")?;
+    Some(delay("delay of a cancellation", occasion))
 }

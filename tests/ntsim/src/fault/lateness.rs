@@ -25,15 +25,16 @@ pub(crate) fn due(due: u64) -> u64 {
         return due;
     }
     let mut real = due;
-    if engine.strike(FaultKind::CoalescedTimer, place) {
+    if engine.strike(FaultKind::CoalescedTimer, place).is_some() {
         real = real.next_multiple_of(tick);
     }
-    if engine.strike(FaultKind::EarlyTimer, place) {
-        let early = tick * (choice::choose("time by which a timer is early", STEPS as usize) as u64 + 1) / STEPS;
+    if let Some(occasion) = engine.strike(FaultKind::EarlyTimer, place) {
+        let part = choice::choose_for("time by which a timer is early", occasion, STEPS as usize) as u64 + 1;
+        let early = tick * part / STEPS;
         real = real.saturating_sub(early).max(now);
     }
-    if engine.strike(FaultKind::LateTimer, place) {
-        real = real.saturating_add(clock::from_duration(delay("time by which a timer is late")));
+    if let Some(occasion) = engine.strike(FaultKind::LateTimer, place) {
+        real = real.saturating_add(clock::from_duration(delay("time by which a timer is late", occasion)));
     }
     real
 }
@@ -41,10 +42,9 @@ pub(crate) fn due(due: u64) -> u64 {
 /// How late something starts that is being asked for; zero is at once.
 #[must_use = "it is late only if somebody waits"]
 pub(crate) fn lateness(kind: FaultKind) -> Duration {
-    if system().faults.strike(kind, current().call.get()) {
-        delay("time by which a start is late")
-    } else {
-        Duration::ZERO
+    match system().faults.strike(kind, current().call.get()) {
+        Some(occasion) => delay("time by which a start is late", occasion),
+        None => Duration::ZERO,
     }
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn wait_out(lateness: Duration) {
 
 /// Whether the interrupt that a DPC asks for on another processor, or by its timer, comes only with the next clock tick.
 pub(crate) fn dpc_is_late() -> bool {
-    system().faults.strike(FaultKind::LateDpc, "a DPC")
+    system().faults.strike(FaultKind::LateDpc, "a DPC").is_some()
 }
 
 #[cfg(test)]

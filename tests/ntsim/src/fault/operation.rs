@@ -71,6 +71,8 @@ operations! {
         STATUS_ACCESS_DENIED STATUS_TOO_MANY_ADDRESSES STATUS_INSUFFICIENT_RESOURCES STATUS_FILE_FORCED_CLOSED
         STATUS_BUFFER_OVERFLOW STATUS_INVALID_PARAMETER STATUS_NOT_IMPLEMENTED
     ];
+    Accept = "WskAccept" [STATUS_INSUFFICIENT_RESOURCES STATUS_FILE_FORCED_CLOSED];
+    InspectComplete = "WskInspectComplete" [STATUS_NOT_SUPPORTED];
     GetLocalAddress = "WskGetLocalAddress" [
         STATUS_INVALID_DEVICE_STATE STATUS_INSUFFICIENT_RESOURCES STATUS_FILE_FORCED_CLOSED
     ];
@@ -118,7 +120,7 @@ impl Operation {
         let addresses = matches!(self, Operation::GetLocalAddress | Operation::GetRemoteAddress);
         let connects = matches!(self, Operation::Connect | Operation::ConnectEx);
         let sets_up = matches!(self, Operation::ControlSocket | Operation::Bind);
-        self.transfers() || connects || sets_up || addresses
+        self.transfers() || connects || sets_up || addresses || self == Operation::Accept
     }
 
     /// Whether its information repeats its status.

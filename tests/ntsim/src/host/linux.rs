@@ -3,7 +3,7 @@
 use socket2::{SockAddr, Socket};
 use std::fs;
 use std::io::{self, Error, ErrorKind, IoSlice};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use wsk_sys::{
     AI_ADDRCONFIG, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED, NI_DGRAM,
@@ -81,7 +81,7 @@ pub(super) fn set_fastopen_sysctl(value: u32) -> io::Result<()> {
     fs::write(FASTOPEN_SYSCTL, value.to_string())
 }
 
-pub(super) fn enable_fast_open(listener: &TcpListener, queue: u32) -> io::Result<()> {
+pub(crate) fn set_fast_open(listener: &Socket, queue: u32) -> io::Result<()> {
     let queue = queue as libc::c_int;
     let size = size_of_val(&queue) as libc::socklen_t;
     // SAFETY: the value and its size belong together.

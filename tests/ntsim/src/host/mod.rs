@@ -28,9 +28,10 @@ pub(crate) mod interrupt;
 
 pub(crate) use system::{
     SEND_FLAGS, address_info_flags, asked_buffer_size, connect_with_data, in_progress, name_info_flags,
-    out_of_resources, tcp_info,
+    out_of_resources, set_fast_open, tcp_info,
 };
 
+use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -72,7 +73,7 @@ pub fn set_fastopen_sysctl(value: u32) -> io::Result<()> {
 
 /// Turns TCP Fast Open on for a listener, with room for `queue` connections whose handshake is not finished.
 pub fn enable_fast_open(listener: &TcpListener, queue: u32) -> io::Result<()> {
-    system::enable_fast_open(listener, queue)
+    set_fast_open(&SockRef::from(listener), queue)
 }
 
 /// Whether data travelled in the SYN of a connection and was acknowledged, at either end. None where the host cannot say.

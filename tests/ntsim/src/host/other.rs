@@ -2,7 +2,7 @@
 
 use socket2::{SockAddr, Socket};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use wsk_sys::TCP_INFO_v0;
 
 pub(crate) const SEND_FLAGS: i32 = 0;
@@ -23,7 +23,7 @@ pub(super) fn set_fastopen_sysctl(_value: u32) -> io::Result<()> {
     Err(not_available())
 }
 
-pub(super) fn enable_fast_open(_listener: &TcpListener, _queue: u32) -> io::Result<()> {
+pub(crate) fn set_fast_open(_listener: &Socket, _queue: u32) -> io::Result<()> {
     Err(not_available())
 }
 

@@ -1,8 +1,9 @@
 //! The ends of connections: which segment belongs to which of them, what a listener answers, and who is told what.
 
 use super::engine::{Attention, Event, State};
+use super::fast_open::FastOpen;
 use super::packet::{Body, FastOpenOption, Packet, Segment};
-use super::peer::{ListenOptions, Listening, PeerSide};
+use super::peer::{Listening, PeerSide, Server};
 use super::records::ConnectionInfo;
 use super::tcp::{Options, Setup, SynData, Tcb, TcpState};
 use crate::clock;
@@ -25,6 +26,8 @@ pub(super) struct End {
 pub(super) enum Owner {
     /// A socket of the machine, by number.
     Socket(u64),
+    /// A listening socket of the machine, by number, until the connection is accepted.
+    Listener(u64),
     Peer(PeerSide),
     /// Nobody any more: it finishes by itself.
     Nobody,
@@ -110,8 +113,12 @@ impl State {
         match self.listener(to) {
             Some(listening) if opens => {
                 if !listening.options.queue_full {
-                    let (options, peer) = (listening.options.clone(), listening.peer_side());
-                    self.accept(from, to, &segment, &options, peer, now);
+                    let (fast_open, owner) = (listening.options.fast_open, listening.owner());
+                    let options = match owner {
+                        Owner::Listener(socket) => self.sockets[&socket].settings.options,
+                        _ => listening.options.tcp(),
+                    };
+                    self.accept((from, to), &segment, fast_open, options, owner, now);
                 }
             }
             _ => {
@@ -124,34 +131,41 @@ impl State {
 
     /// The listener at an address: of exactly that one, or of all of the machine's.
     fn listener(&self, to: SocketAddr) -> Option<&Listening> {
-        let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        self.listeners.get(&to).or_else(|| self.listeners.get(&SocketAddr::new(any, to.port())))
+        let at = |ip: IpAddr| {
+            self.listeners.get(&SocketAddr::new(ip, to.port())).filter(|listening| match listening.server {
+                Server::Peer(_) => ip.is_ipv4() == to.is_ipv4(),
+                Server::Socket(id) => self.hears(id, to),
+            })
+        };
+        let (any_v4, any_v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+        // One for all of IPv6 may be for IPv4 too.
+        at(to.ip()).or_else(|| at(any_v4).filter(|_| to.is_ipv4())).or_else(|| at(any_v6))
     }
 
     fn accept(
         &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
+        (from, to): (SocketAddr, SocketAddr),
         syn: &Segment,
-        options: &ListenOptions,
-        peer: PeerSide,
+        fast_open: FastOpen,
+        options: Options,
+        owner: Owner,
         now: u64,
     ) {
         let key = self.cookie_keys.get(&to.ip()).copied().unwrap_or_default();
-        let answer = options.fast_open.answer(key, from.ip(), syn);
+        let answer = fast_open.answer(key, from.ip(), syn);
         let stats = &mut self.records.stats;
         stats.cookies_granted += u64::from(answer.grant.is_some());
         stats.cookies_invalid += u64::from(answer.invalid);
         let id = self.new_id();
         let mss = self.conditions(to.ip(), from.ip()).mss(from.ip());
-        let setup = Setup { timing: self.timing, options: options.tcp(), mss, iss: id << SEQUENCE_RANGE_BITS };
+        let setup = Setup { timing: self.timing, options, mss, iss: id << SEQUENCE_RANGE_BITS };
         let tcb = Tcb::accept(setup, syn, answer.taken, answer.grant, now);
         match tcb.syn_data {
             SynData::Accepted(_) => self.records.stats.syn_data_accepted += 1,
             SynData::Refused => self.records.stats.syn_data_refused += 1,
             _ => {}
         }
-        self.add(id, End { tcb, local: to, remote: from, owner: Owner::Peer(peer), timer: None }, now);
+        self.add(id, End { tcb, local: to, remote: from, owner, timer: None }, now);
     }
 
     /// A router says that a packet of the flow could not be delivered. Only a connect takes that for final (RFC 1122,
@@ -222,6 +236,7 @@ impl State {
         let Some(end) = self.ends.get(&id) else { return };
         match end.owner {
             Owner::Socket(socket) => self.notify_socket(socket),
+            Owner::Listener(socket) => self.arrives_at(socket, id),
             Owner::Peer(_) => self.attend(Attention::End(id)),
             Owner::Nobody if end.tcb.state == TcpState::Closed => self.remove_end(id),
             Owner::Nobody => {}

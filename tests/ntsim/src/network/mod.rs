@@ -26,7 +26,7 @@
 //!
 //! # Files
 //! `engine` is the state and how it runs; `connections` the ends of connections, `tcp` what one of them does, `fast_open`
-//! the cookies; `socket` the machine's sockets, `peer` and `peers` the programs at the other end, `datagrams` and `names`
+//! the cookies; `socket` the machine's sockets, `listen` those that listen, `peer` and `peers` the programs at the other end, `datagrams` and `names`
 //! the rest of what hosts have; `conditions` what happens on the way, to a `packet`; `ports` and `records` bookkeeping.
 
 mod conditions;
@@ -34,6 +34,7 @@ mod connections;
 mod datagrams;
 mod engine;
 mod fast_open;
+mod listen;
 mod names;
 mod packet;
 mod peer;
@@ -57,7 +58,7 @@ pub(crate) use socket::{MachineSocket, Settings};
 
 use connections::{Open, Owner};
 use engine::{Filter, State};
-use peer::{Listening, PeerSide};
+use peer::{Listening, PeerSide, Server};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use wsk_sys::NTSTATUS;
@@ -120,7 +121,7 @@ impl Network {
         let address = self.with(|state| {
             let address = state.tcp_ports.take(address, false)?;
             state.add_host(address.ip());
-            state.listeners.insert(address, Listening { options, make: Arc::new(make) });
+            state.listeners.insert(address, Listening { options, server: Server::Peer(Arc::new(make)) });
             Ok::<_, NTSTATUS>(address)
         })?;
         Ok(Listener { network: self.clone(), address })
@@ -295,7 +296,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.network.with(|state| {
             if let Some(listening) = state.listeners.remove(&self.address) {
-                state.discard(listening.make);
+                state.discard(listening);
             }
             state.tcp_ports.give_back(self.address);
         });

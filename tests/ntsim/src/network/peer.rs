@@ -85,12 +85,24 @@ impl ListenOptions {
 /// A listener.
 pub(super) struct Listening {
     pub(super) options: ListenOptions,
-    pub(super) make: Factory,
+    pub(super) server: Server,
+}
+
+/// Who gets the connections of a listener.
+pub(super) enum Server {
+    /// New peers.
+    Peer(Factory),
+    /// A socket of the machine, by number.
+    Socket(u64),
 }
 
 impl Listening {
-    pub(super) fn peer_side(&self) -> PeerSide {
-        PeerSide { make: Some(Arc::clone(&self.make)), ..PeerSide::default() }
+    /// The owner of a new connection.
+    pub(super) fn owner(&self) -> Owner {
+        match &self.server {
+            Server::Peer(make) => Owner::Peer(PeerSide { make: Some(Arc::clone(make)), ..PeerSide::default() }),
+            Server::Socket(id) => Owner::Listener(*id),
+        }
     }
 }
 

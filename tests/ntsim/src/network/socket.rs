@@ -5,6 +5,7 @@ use super::engine::{Shared, State};
 use super::tcp::{Options, Tcb, TcpState};
 use crate::clock;
 use crate::cpu::{Readiness, Source};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,8 +16,8 @@ use wsk_sys::{
 
 /// A socket, from its making on.
 pub(super) struct Socket {
-    settings: Settings,
-    bound: Option<SocketAddr>,
+    pub(super) settings: Settings,
+    pub(super) bound: Option<SocketAddr>,
     /// Its end of a connection, from the connect on.
     end: Option<u64>,
     processor: u32,
@@ -24,6 +25,15 @@ pub(super) struct Socket {
     interest: Option<Readiness>,
     /// A call of the source was asked for, and has not begun.
     call_pending: bool,
+    /// Once it listens: the ends that have come and can be used, oldest first.
+    pub(super) arrived: Option<VecDeque<u64>>,
+}
+
+impl Socket {
+    pub(super) fn new(settings: Settings, end: Option<u64>, processor: u32, source: Arc<dyn Source>) -> Socket {
+        let (bound, interest, arrived) = (None, None, None);
+        Socket { settings, bound, end, processor, source, interest, call_pending: false, arrived }
+    }
 }
 
 /// What can be set on a socket.
@@ -51,18 +61,25 @@ pub(crate) struct MachineSocket {
 impl MachineSocket {
     /// Makes a socket whose readiness goes to `source` on `processor`.
     pub(crate) fn open(shared: &Arc<Shared>, v6: bool, processor: u32, source: Arc<dyn Source>) -> MachineSocket {
-        let settings = Settings::new(v6);
-        let socket =
-            Socket { settings, bound: None, end: None, processor, source, interest: None, call_pending: false };
+        MachineSocket::add(shared, Socket::new(Settings::new(v6), None, processor, source), |_, _| ())
+    }
+
+    /// Puts a socket into the table, and goes on with its number.
+    pub(super) fn add(shared: &Arc<Shared>, socket: Socket, then: impl FnOnce(&mut State, u64)) -> MachineSocket {
         let id = shared.with(|state| {
             let id = state.new_id();
             state.sockets.insert(id, socket);
+            then(state, id);
             id
         });
         MachineSocket { shared: Arc::clone(shared), id }
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut State, u64) -> R) -> R {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut State, u64) -> R) -> R {
         self.shared.with(|state| work(state, self.id))
     }
 
@@ -202,12 +219,9 @@ impl Drop for MachineSocket {
     fn drop(&mut self) {
         self.with(|state, id| {
             let Some(socket) = state.sockets.remove(&id) else { return };
-            if let Some(id) = socket.end
-                && let Some(end) = state.ends.get_mut(&id)
-            {
-                end.owner = Owner::Nobody;
-                end.tcb.abort();
-                state.settle(id, clock::now());
+            socket.end.into_iter().for_each(|end| state.abandon(end));
+            if let (Some(_), Some(address)) = (&socket.arrived, socket.bound) {
+                state.stop_listening(id, address);
             }
             socket.bound.into_iter().for_each(|address| state.tcp_ports.give_back(address));
             state.discard(socket.source);
@@ -233,7 +247,7 @@ fn poll<R>(result: Result<Option<R>, NTSTATUS>) -> Poll<Result<R, NTSTATUS>> {
 }
 
 /// An address as a socket of a family sees it.
-fn shown(address: SocketAddr, v6: bool) -> SocketAddr {
+pub(super) fn shown(address: SocketAddr, v6: bool) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
         ip => SocketAddr::new(ip, address.port()),
@@ -241,13 +255,18 @@ fn shown(address: SocketAddr, v6: bool) -> SocketAddr {
 }
 
 impl State {
-    fn socket(&mut self, id: u64) -> &mut Socket {
+    pub(super) fn socket(&mut self, id: u64) -> &mut Socket {
         self.sockets.get_mut(&id).expect("a socket lives as long as its handle")
     }
 
     /// What a socket is ready for, if it is anything that it was asked for.
     fn readiness(&self, socket: &Socket) -> Option<Readiness> {
-        let (interest, end) = (socket.interest?, self.ends.get(&socket.end?)?);
+        let interest = socket.interest?;
+        if let Some(arrived) = &socket.arrived {
+            let readable = interest.readable && !arrived.is_empty();
+            return readable.then_some(Readiness { readable, writable: false });
+        }
+        let end = self.ends.get(&socket.end?)?;
         let tcb = &end.tcb;
         let closed = tcb.state == TcpState::Closed;
         let readable = closed || tcb.readable() > 0 || tcb.at_end();

@@ -1,9 +1,12 @@
 //! WSK_BUF: a range of an MDL chain, checked once when a call brings it, then walked piece by piece.
 
+use super::loan::{Loan, Use};
+use super::request::Irp;
 use super::rules;
 use crate::{mdl, verifier};
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
+use std::sync::Arc;
 use wsk_sys::{
     MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, MmGetMdlVirtualAddress, NTSTATUS,
     STATUS_INVALID_PARAMETER, WSK_BUF,
@@ -12,11 +15,12 @@ use wsk_sys::{
 /// Most pieces handed to the network at once; a longer chain takes several turns.
 const PIECES: usize = 16;
 
-/// The data of a pending transfer. The driver keeps chain and pages until the IRP is completed; to be dropped before that.
+/// The data of a pending transfer. The driver keeps chain and pages until the IRP is completed, which gives them back.
 pub(super) struct Data {
     mdl: *mut MDL,
     offset: usize,
     length: usize,
+    loan: Option<Arc<Loan>>,
 }
 
 // SAFETY: a driver that hands a buffer to WSK leaves it to the provider, on any thread, until the IRP is completed.
@@ -26,8 +30,13 @@ impl Data {
     /// Takes and checks a call's buffer. Errors: STATUS_INVALID_PARAMETER for a null `buffer`.
     ///
     /// # Safety
-    /// `buffer` is null or valid, and so is its chain until the call's IRP is completed.
-    pub(super) unsafe fn checked(buffer: *const WSK_BUF, call: &'static str) -> Result<Data, NTSTATUS> {
+    /// `buffer` is null or valid, and so is its chain until `irp`, the call's, is completed.
+    pub(super) unsafe fn checked(
+        buffer: *const WSK_BUF,
+        irp: &Irp,
+        call: &'static str,
+        use_of: Use,
+    ) -> Result<Data, NTSTATUS> {
         if buffer.is_null() {
             return Err(STATUS_INVALID_PARAMETER);
         }
@@ -57,9 +66,24 @@ impl Data {
             let detail = format_args!("{call}: Offset {offset} and Length {length} in an MDL chain of {total} bytes");
             verifier::violation(&rules::BUFFER_RANGE, detail);
         }
+        let mut data = Data { mdl: first, offset: offset as usize, length, loan: None };
         // SAFETY: the caller's promise.
-        unsafe { mdl::begin_transfer(first) };
-        Ok(Data { mdl: first, offset: offset as usize, length })
+        unsafe {
+            mdl::begin_transfer(first);
+            let pieces = data.pieces(0..length).map(|(start, length)| (start as usize, length)).collect();
+            data.loan = Loan::take(call, pieces, use_of);
+        }
+        let (loan, chain) = (data.loan.clone(), first as usize);
+        irp.before_completion(move || {
+            // SAFETY: the caller's promise; the IRP is not completed yet.
+            unsafe {
+                if let Some(loan) = loan {
+                    loan.give_back();
+                }
+                mdl::end_transfer(chain as *mut MDL);
+            }
+        });
+        Ok(data)
     }
 
     /// Length in bytes.
@@ -82,6 +106,13 @@ impl Data {
         f(&slices[..count])
     }
 
+    /// So many bytes have been received in all.
+    pub(super) fn note_received(&self, total: usize) {
+        if let Some(loan) = &self.loan {
+            loan.note_received(total);
+        }
+    }
+
     /// As [`with_slices`](Self::with_slices), for receiving.
     ///
     /// # Safety
@@ -91,6 +122,9 @@ impl Data {
         range: Range<usize>,
         f: impl FnOnce(&mut [IoSliceMut<'_>]) -> R,
     ) -> R {
+        if let Some(loan) = self.loan.as_ref().filter(|loan| loan.receives()) {
+            return loan.fill(range, |bytes| f(&mut [IoSliceMut::new(bytes)]));
+        }
         let mut slices: [IoSliceMut<'_>; PIECES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
         let mut count = 0;
         for (start, length) in self.pieces(range).take(PIECES) {
@@ -99,6 +133,26 @@ impl Data {
             count += 1;
         }
         f(&mut slices[..count])
+    }
+
+    /// Copies bytes to a place in the buffer, where they fit.
+    ///
+    /// # Safety
+    /// As [`with_slices`](Self::with_slices).
+    pub(super) unsafe fn copy_in(&self, from: usize, mut bytes: &[u8]) {
+        let mut place = from;
+        while !bytes.is_empty() {
+            // SAFETY: the caller's promise.
+            let copied = unsafe {
+                self.with_slices_mut(place..place + bytes.len(), |into| {
+                    let room = into.first_mut().expect("the bytes fit");
+                    let length = room.len().min(bytes.len());
+                    room[..length].copy_from_slice(&bytes[..length]);
+                    length
+                })
+            };
+            (place, bytes) = (place + copied, &bytes[copied..]);
+        }
     }
 
     /// Addresses and lengths of the pieces of a range; none is empty.
@@ -120,13 +174,6 @@ impl Data {
             }
             None
         })
-    }
-}
-
-impl Drop for Data {
-    fn drop(&mut self) {
-        // SAFETY: `checked` began it; the request is not completed yet, so the chain is alive.
-        unsafe { mdl::end_transfer(self.mdl) };
     }
 }
 

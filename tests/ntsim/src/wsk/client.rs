@@ -1,10 +1,12 @@
 //! One registration: its captures, its table of client-level functions, and what its end has to wait for.
 
 use super::address::{self, Family};
+use super::callbacks::{self, Callbacks};
 use super::event::Event;
+use super::loan::Room;
 use super::names::AddressList;
 use super::request::{Irp, Outcome, Owner};
-use super::socket::Socket;
+use super::socket::{Category, Socket};
 use super::{BUILD_CONNECT_EX, Provider, lock, names, provider, rules};
 use crate::cpu;
 use crate::fault::{self, Operation};
@@ -18,10 +20,11 @@ use std::time::Duration;
 use wsk_sys::{
     AF_INET, AF_INET6, DISPATCH_LEVEL, IPPROTO_TCP, IRP, KIRQL, NTSTATUS, NotificationEvent, PEPROCESS, PETHREAD,
     PSECURITY_DESCRIPTOR, PWSK_CLIENT, SOCK_STREAM, SOCKADDR, STATUS_BUFFER_OVERFLOW, STATUS_DEVICE_NOT_READY,
-    STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
-    SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET, WSK_FLAG_CONNECTION_SOCKET,
-    WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET, WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI,
-    WSK_TDI_BEHAVIOR, WSK_TRANSPORT, WSK_TRANSPORT_LIST_CHANGE, WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING, SynchronizationEvent, WSK_CLIENT_CONNECTION_DISPATCH, WSK_FLAG_BASIC_SOCKET,
+    WSK_FLAG_CONNECTION_SOCKET, WSK_FLAG_DATAGRAM_SOCKET, WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_STREAM_SOCKET,
+    WSK_PROVIDER_DISPATCH, WSK_PROVIDER_NPI, WSK_SET_STATIC_EVENT_CALLBACKS, WSK_TDI_BEHAVIOR, WSK_TRANSPORT,
+    WSK_TRANSPORT_LIST_CHANGE, WSK_TRANSPORT_LIST_QUERY, WSK_VERSION_1_0,
 };
 
 static PROVIDER_TABLE: WSK_PROVIDER_DISPATCH = WSK_PROVIDER_DISPATCH {
@@ -65,6 +68,8 @@ struct State {
     /// Requests that only their cancellation or WskDeregister ends: WSK_TRANSPORT_LIST_CHANGE, since the list never changes,
     /// and what is held back.
     kept: Vec<Irp>,
+    /// Events that are on for all of its sockets: WSK_SET_STATIC_EVENT_CALLBACKS.
+    static_events: u32,
 }
 
 impl State {
@@ -92,6 +97,7 @@ impl Client {
                 sockets: BTreeMap::new(),
                 lists: HashMap::new(),
                 kept: Vec::new(),
+                static_events: 0,
             }),
             answer: Event::new(NotificationEvent),
             progress: Event::new(SynchronizationEvent),
@@ -209,6 +215,26 @@ impl Client {
         };
         let sockets: Vec<_> = sockets.iter().map(|socket| socket.describe()).collect();
         format!("still open: {counts}, sockets {}: [{}]", sockets.len(), sockets.join("; "))
+    }
+
+    /// WSK_SET_STATIC_EVENT_CALLBACKS.
+    ///
+    /// # Safety
+    /// The input is null or valid for its size.
+    unsafe fn set_static_events(&self, size: usize, input: *const c_void) -> Result<usize, NTSTATUS> {
+        // SAFETY: the caller's promise.
+        let events = unsafe { callbacks::read_control(size, input)? };
+        let mut state = lock(&self.state);
+        if !state.sockets.is_empty() {
+            return Err(STATUS_INVALID_DEVICE_STATE);
+        }
+        state.static_events |= events;
+        Ok(0)
+    }
+
+    /// The events that are on for all of its sockets.
+    pub(super) fn static_events(&self) -> u32 {
+        lock(&self.state).static_events
     }
 
     pub(super) fn socket_opened(&self, number: u64, socket: &Arc<Socket>) {
@@ -330,6 +356,7 @@ impl ClientCall {
         let call = require_irql(name, highest);
         verifier::require_no_lock(name);
         if client.is_null() {
+            verifier::warn(&rules::NULL_ARGUMENT, format_args!("{name} with a null client"));
             return Err(STATUS_INVALID_HANDLE);
         }
         let found = lock(&provider(name).clients).iter().find(|other| other.pointer() == client).cloned();
@@ -366,6 +393,7 @@ pub(super) unsafe fn with_irp(
     serve: impl FnOnce(&Arc<Client>, Irp) -> NTSTATUS,
 ) -> NTSTATUS {
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     match ClientCall::enter(client, operation.name(), highest) {
@@ -388,8 +416,8 @@ unsafe extern "system" fn socket(
     socket_type: u16,
     protocol: u32,
     flags: u32,
-    _context: *mut c_void,
-    _dispatch: *const c_void,
+    context: *mut c_void,
+    dispatch: *const c_void,
     _process: PEPROCESS,
     _thread: PETHREAD,
     _security: PSECURITY_DESCRIPTOR,
@@ -397,17 +425,24 @@ unsafe extern "system" fn socket(
 ) -> NTSTATUS {
     let serve = |client: &Arc<Client>, irp| {
         let family = match flags {
-            WSK_FLAG_CONNECTION_SOCKET => Family::from_number(family).ok_or(STATUS_INVALID_PARAMETER),
+            WSK_FLAG_CONNECTION_SOCKET | WSK_FLAG_LISTEN_SOCKET => {
+                Family::from_number(family).ok_or(STATUS_INVALID_PARAMETER)
+            }
             WSK_FLAG_STREAM_SOCKET if client.provider.config.os_build < BUILD_CONNECT_EX => {
                 Err(STATUS_INVALID_PARAMETER)
             }
-            WSK_FLAG_BASIC_SOCKET | WSK_FLAG_LISTEN_SOCKET | WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => {
-                Err(STATUS_NOT_SUPPORTED)
+            // It has neither context nor callbacks, and its type and protocol are anything that the system knows.
+            WSK_FLAG_BASIC_SOCKET if context.is_null() && dispatch.is_null() => {
+                return client.finish(irp, Ok(Socket::open_basic(client).pointer()));
             }
+            WSK_FLAG_BASIC_SOCKET => Err(STATUS_INVALID_PARAMETER),
+            WSK_FLAG_DATAGRAM_SOCKET | WSK_FLAG_STREAM_SOCKET => Err(STATUS_NOT_SUPPORTED),
             _ => Err(STATUS_INVALID_PARAMETER),
         };
         let family = family.and_then(|family| tcp(socket_type, protocol).map(|()| family));
-        let socket = family.and_then(|family| Socket::open(client, family));
+        let category = if flags == WSK_FLAG_LISTEN_SOCKET { Category::Listening } else { Category::Connection };
+        let callbacks = Callbacks::new(context, dispatch);
+        let socket = family.and_then(|family| Socket::open(client, family, category, callbacks));
         client.finish(irp, socket.map(|socket| socket.pointer()))
     };
     // SAFETY: the contract of the function type.
@@ -421,8 +456,8 @@ unsafe extern "system" fn socket_connect(
     local: *mut SOCKADDR,
     remote: *mut SOCKADDR,
     flags: u32,
-    _context: *mut c_void,
-    _dispatch: *const WSK_CLIENT_CONNECTION_DISPATCH,
+    context: *mut c_void,
+    dispatch: *const WSK_CLIENT_CONNECTION_DISPATCH,
     _process: PEPROCESS,
     _thread: PETHREAD,
     _security: PSECURITY_DESCRIPTOR,
@@ -430,6 +465,7 @@ unsafe extern "system" fn socket_connect(
 ) -> NTSTATUS {
     let operation = Operation::SocketConnect;
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     let call = match ClientCall::enter(client, operation.name(), DISPATCH_LEVEL) {
@@ -451,13 +487,22 @@ unsafe extern "system" fn socket_connect(
         let family = Family::of(&local);
         // SAFETY: as above.
         let remote = unsafe { address::read_remote(remote, family)? };
-        Ok((Socket::open(&call.client, family)?, local, remote))
+        Ok((
+            Socket::open(&call.client, family, Category::Connection, Callbacks::new(context, dispatch))?,
+            local,
+            remote,
+        ))
     };
     match open() {
-        Ok((socket, local, remote)) => {
+        Ok((socket, from, to)) => {
             // SAFETY: the contract of the function type.
-            let irp = unsafe { socket.accept(irp, operation) };
-            socket.create_connected(irp, &local, &remote)
+            let irp = unsafe {
+                let irp = socket.accept(irp, operation);
+                Room::take(&irp, local);
+                Room::take(&irp, remote);
+                irp
+            };
+            socket.create_connected(irp, &from, &to)
         }
         Err(status) => {
             // SAFETY: the contract of the function type.
@@ -475,8 +520,8 @@ fn tcp(socket_type: u16, protocol: u32) -> Result<(), NTSTATUS> {
 unsafe extern "system" fn control_client(
     client: PWSK_CLIENT,
     code: u32,
-    _input_size: usize,
-    _input: *mut c_void,
+    input_size: usize,
+    input: *mut c_void,
     output_size: usize,
     output: *mut c_void,
     output_size_returned: *mut usize,
@@ -493,6 +538,8 @@ unsafe extern "system" fn control_client(
         // There is no TDI to be bypassed or not; it can be said only before the first socket.
         WSK_TDI_BEHAVIOR if lock(&client.state).sockets.is_empty() => Ok(0),
         WSK_TDI_BEHAVIOR => Err(STATUS_INVALID_PARAMETER),
+        // SAFETY: as above.
+        WSK_SET_STATIC_EVENT_CALLBACKS => unsafe { client.set_static_events(input_size, input) },
         _ => Err(STATUS_NOT_SUPPORTED),
     };
     if irp.is_null() {

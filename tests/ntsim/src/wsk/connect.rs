@@ -7,8 +7,9 @@
 use super::buffer::Data;
 use super::request::{Irp, Outcome};
 use super::socket::{Phase, Socket, State};
-use super::transfer;
+use super::{rules, transfer};
 use crate::sched::MutexGuard;
+use crate::verifier;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
@@ -124,6 +125,9 @@ impl Socket {
         drop((state, data));
         // Not under the lock: this ends the endpoint's registration with the processor.
         drop(endpoint);
+        if result.is_ok() {
+            self.tell_soon();
+        }
         let information = if creates_socket { self.pointer() } else { sent };
         let outcome = Outcome::from(result.map(|()| information));
         let never_seen = creates_socket && result.is_err();
@@ -155,7 +159,11 @@ impl State {
         match self.phase {
             Phase::Bound => Ok(()),
             Phase::Connecting | Phase::Connected => Err(STATUS_CONNECTION_ACTIVE),
-            Phase::Open | Phase::Dead | Phase::Closed => Err(STATUS_INVALID_DEVICE_STATE),
+            Phase::Open => {
+                verifier::warn(&rules::UNBOUND, "a connect of a socket that is not bound");
+                Err(STATUS_INVALID_DEVICE_STATE)
+            }
+            Phase::Dead | Phase::Closed => Err(STATUS_INVALID_DEVICE_STATE),
         }
     }
 

@@ -1,16 +1,18 @@
 //! WskControlSocket: options and ioctls of a connection socket.
 #![allow(non_upper_case_globals, reason = "the C names of the request types, in patterns")]
 
-use super::socket::{Phase, SocketCall, State};
+use super::call::SocketCall;
+use super::callbacks;
+use super::socket::{Category, Phase, State};
 use super::transport::{Endpoint, SocketOption};
 use super::{BUILD_CONNECT_EX, BUILD_FAST_OPEN, Config};
 use std::ffi::c_void;
 use wsk_sys::{
     IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, NTSTATUS, SIO_TCP_INFO, SIO_WSK_QUERY_IDEAL_SEND_BACKLOG,
-    SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET, STATUS_BUFFER_TOO_SMALL,
-    STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, WSK_CONTROL_SOCKET_TYPE,
-    WskGetOption, WskIoctl, WskSetOption,
+    SO_EXCLUSIVEADDRUSE, SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SO_WSK_EVENT_CALLBACK, SOL_SOCKET,
+    STATUS_BUFFER_TOO_SMALL, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
+    TCP_NODELAY, WSK_CONTROL_SOCKET_TYPE, WskGetOption, WskIoctl, WskSetOption,
 };
 
 /// A call's request, with its buffers.
@@ -25,7 +27,7 @@ pub(super) struct Control {
 }
 
 /// What the provider knows by a level and a code.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     /// Handed to the network.
     Network(SocketOption),
@@ -67,6 +69,7 @@ impl Control {
     /// Whether WSK insists on an IRP for the request.
     pub(super) fn needs_irp(&self) -> bool {
         match self.kind {
+            WskSetOption if self.is_events() => false,
             WskSetOption | WskGetOption => self.level == SOL_SOCKET,
             _ => matches!(self.code, SIO_TCP_INFO | SIO_WSK_QUERY_IDEAL_SEND_BACKLOG),
         }
@@ -77,12 +80,19 @@ impl Control {
     /// # Safety
     /// The buffers are null or valid for their sizes.
     pub(super) unsafe fn run(&self, call: &SocketCall) -> Result<usize, NTSTATUS> {
+        if call.category() == Category::Basic {
+            return Err(STATUS_NOT_SUPPORTED);
+        }
+        if self.kind == WskSetOption && self.is_events() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.set_events(call).map(|()| 0) };
+        }
         let mut state = call.lock();
         state.alive()?;
         // SAFETY: the caller's promise.
         unsafe {
             match self.kind {
-                WskSetOption => self.set(&mut state, call.config()).map(|()| 0),
+                WskSetOption => self.set(&mut state, call.category(), call.config()).map(|()| 0),
                 WskGetOption => self.get(&state, call.config()),
                 WskIoctl => self.ioctl(&state, call.config()),
                 _ => Err(STATUS_INVALID_PARAMETER),
@@ -90,11 +100,34 @@ impl Control {
         }
     }
 
-    unsafe fn set(&self, state: &mut State, config: &Config) -> Result<(), NTSTATUS> {
+    /// Whether it turns event callbacks on or off.
+    fn is_events(&self) -> bool {
+        self.level == SOL_SOCKET && self.code == SO_WSK_EVENT_CALLBACK
+    }
+
+    /// SO_WSK_EVENT_CALLBACK.
+    unsafe fn set_events(&self, call: &SocketCall) -> Result<(), NTSTATUS> {
+        // SAFETY: the caller's promise.
+        let mask = unsafe { callbacks::read_control(self.input_size, self.input)? };
+        let mut state = call.lock();
+        match call.category() {
+            Category::Listening => state.listening()?,
+            _ => state.connected()?,
+        }
+        let result = state.events.control(call.category(), mask, call.served_events());
+        state.rearm();
+        drop(state);
+        call.tell_soon();
+        result
+    }
+
+    unsafe fn set(&self, state: &mut State, category: Category, config: &Config) -> Result<(), NTSTATUS> {
         let option = self.option(config)?;
         // SAFETY: the caller's promise.
         let value: u32 = unsafe { self.read()? };
-        if !option.settable(state.phase) {
+        // A listening socket takes it over when it is bound.
+        let late = option == Known::FastOpen && category == Category::Listening && state.phase != Phase::Open;
+        if late || !option.settable(state.phase) {
             return Err(STATUS_INVALID_DEVICE_STATE);
         }
         match option {

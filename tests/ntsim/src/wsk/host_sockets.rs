@@ -2,7 +2,9 @@
 
 use super::address::Family;
 use super::host_names;
-use super::transport::{AddressAnswer, AddressQuery, Done, Endpoint, NameAnswer, NameQuery, SocketOption, Transport};
+use super::transport::{
+    AddressAnswer, AddressQuery, Arrival, Done, Endpoint, NameAnswer, NameQuery, SocketOption, Transport,
+};
 use crate::cpu::{self, Readiness, Registration, Source};
 use crate::host;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -18,6 +20,9 @@ use wsk_sys::{
     STATUS_INVALID_ADDRESS_COMPONENT, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_IO_TIMEOUT,
     STATUS_NETWORK_UNREACHABLE, STATUS_NOT_SUPPORTED, STATUS_UNSUCCESSFUL, TCP_INFO_v0,
 };
+
+/// Connections that wait for one listener.
+const BACKLOG: i32 = 128;
 
 /// The host's network.
 pub(super) struct HostSockets;
@@ -47,6 +52,11 @@ fn open(family: Family, processor: u32, source: Arc<dyn Source>) -> io::Result<H
         // The default of Windows; hosts differ.
         socket.set_only_v6(true)?;
     }
+    register(socket, processor, source)
+}
+
+/// Has a processor look after a socket.
+fn register(socket: Socket, processor: u32, source: Arc<dyn Source>) -> io::Result<HostEndpoint> {
     let socket = Arc::new(socket);
     let registration = cpu::register(processor, Arc::clone(&socket), source)?;
     Ok(HostEndpoint { registration, socket, in_order: false })
@@ -116,6 +126,30 @@ impl Endpoint for HostEndpoint {
 
     fn bind(&self, local: &SocketAddr) -> Result<(), NTSTATUS> {
         self.socket.bind(&SockAddr::from(*local)).map_err(status)
+    }
+
+    fn listen(&self, fast_open: bool) -> Result<(), NTSTATUS> {
+        if fast_open {
+            // A host that has it not, or not for servers, serves without.
+            let _ = host::set_fast_open(&self.socket, BACKLOG as u32);
+        }
+        self.socket.listen(BACKLOG).map_err(status)
+    }
+
+    fn accept(&self) -> Poll<Result<Arrival, NTSTATUS>> {
+        let (socket, remote) = match self.socket.accept() {
+            // The latter has gone while it waited; the host calls again for the next.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
+                return Poll::Pending;
+            }
+            accepted => accepted.map_err(status)?,
+        };
+        let (local, remote) = (internet(socket.local_addr())?, internet(Ok(remote))?);
+        let attach = Box::new(move |processor, source| {
+            let endpoint = socket.set_nonblocking(true).and_then(|()| register(socket, processor, source));
+            endpoint.map(|endpoint| Box::new(endpoint) as Box<dyn Endpoint>).map_err(status)
+        });
+        Poll::Ready(Ok(Arrival { local, remote, attach }))
     }
 
     fn connect(&self, remote: &SocketAddr, fast_open: Option<&[IoSlice<'_>]>) -> Result<usize, NTSTATUS> {

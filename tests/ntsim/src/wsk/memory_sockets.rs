@@ -1,7 +1,9 @@
 //! The network in memory as a transport: the engine's terms on one side, [`crate::network`]'s on the other.
 
 use super::address::Family;
-use super::transport::{AddressAnswer, AddressQuery, Done, Endpoint, NameAnswer, NameQuery, SocketOption, Transport};
+use super::transport::{
+    AddressAnswer, AddressQuery, Arrival, Done, Endpoint, NameAnswer, NameQuery, SocketOption, Transport,
+};
 use crate::cpu::{self, Readiness, Source};
 use crate::network::{MachineSocket, Network, Question, Settings, Shared};
 use crate::thread;
@@ -86,6 +88,20 @@ impl Endpoint for MemoryEndpoint {
 
     fn bind(&self, local: &SocketAddr) -> Result<(), NTSTATUS> {
         self.socket.bind(*local)
+    }
+
+    fn listen(&self, fast_open: bool) -> Result<(), NTSTATUS> {
+        self.socket.listen(fast_open)
+    }
+
+    fn accept(&self) -> Poll<Result<Arrival, NTSTATUS>> {
+        let Some(arrival) = self.socket.accept() else { return Poll::Pending };
+        let (local, remote) = (arrival.local, arrival.remote);
+        let attach = Box::new(move |processor, source| {
+            let socket = arrival.attach(processor, source);
+            Ok(Box::new(MemoryEndpoint { socket }) as Box<dyn Endpoint>)
+        });
+        Poll::Ready(Ok(Arrival { local, remote, attach }))
     }
 
     fn connect(&self, remote: &SocketAddr, fast_open: Option<&[IoSlice<'_>]>) -> Result<usize, NTSTATUS> {

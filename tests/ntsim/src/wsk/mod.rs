@@ -8,13 +8,17 @@
 //! | `registration` | the five functions that `netio.sys` exports |
 //! | `client` | one registration: captures, the client-level table, what WskDeregister waits for |
 //! | `names` | name resolution |
-//! | `table` | the tables of a connection socket: C functions that check their arguments and call the next three |
+//! | `table` | the table of a connection socket: C functions that check their arguments and call what follows |
+//! | `listen`, `accept` | the table of a listening socket; what comes to it |
+//! | `callbacks` | which callbacks of a client are on, and which runs |
+//! | `indication` | receive and disconnect events, and what a client retains of them |
 //! | `control` | options and ioctls |
 //! | `connect`, `transfer` | connecting; sending, receiving and disconnecting |
-//! | `socket` | a socket's state, its calls in progress, its close |
+//! | `socket`, `call` | a socket's state and its close; the calls in progress |
 //! | `faults` | what faults make of a socket's calls |
 //! | `request` | who owns a pending IRP: the provider or its cancel routine |
 //! | `address`, `buffer`, `event` | SOCKADDR, WSK_BUF and KEVENT in Rust's terms |
+//! | `loan` | what a driver lends with a call, until the IRP is completed |
 //! | `transport` | the seam: a network below the engine, non-blocking and event-driven |
 //! | `host_sockets`, `host_names` | the host's own sockets and name resolution as such a network |
 //! | `memory_sockets` | the network in memory |
@@ -26,11 +30,18 @@
 //! right there. Each socket has one lock. It is never held while an IRP is completed, nor while the cancel spin lock is
 //! taken.
 //!
+//! Callbacks of a client are called in the processor's visits too, with no lock held, and one at a time for each socket. What
+//! a callback looks at comes before what a WskReceive gets later, if the callback does not take it; a WskReceive or WskAccept
+//! that waits already comes before the callback.
+//!
 //! An IRP that a call has accepted is completed exactly once, whatever the call returns. Errors that a call can see by
 //! itself are completed inside it.
 
+mod accept;
 mod address;
 mod buffer;
+mod call;
+mod callbacks;
 mod client;
 mod connect;
 mod control;
@@ -38,6 +49,9 @@ mod event;
 mod faults;
 mod host_names;
 mod host_sockets;
+mod indication;
+mod listen;
+mod loan;
 mod memory_sockets;
 mod names;
 mod registration;

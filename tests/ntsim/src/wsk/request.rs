@@ -50,6 +50,12 @@ impl Irp {
         Irp { irp, fate: fault::fate(operation) }
     }
 
+    /// Has something done right before it is completed.
+    pub(super) fn before_completion(&self, last: impl FnOnce() + Send + 'static) {
+        // SAFETY: accepted and not completed.
+        unsafe { irp::before_completion(self.irp, Box::new(last)) };
+    }
+
     /// What is to happen to its call.
     pub(super) fn fate(&self) -> &Fate {
         &self.fate

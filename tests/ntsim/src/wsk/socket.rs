@@ -1,4 +1,4 @@
-//! A connection socket: the handle that the driver holds, the state behind it, the calls in progress, and the close.
+//! A socket: the handle that the driver holds, the state behind it, the calls in progress, and the close.
 //!
 //! ```text
 //!            bind           connect           handshake, data taken
@@ -8,41 +8,43 @@
 //!     |                |                 |  Dead <--------------'
 //!     '----------------'-----------------'---'------> Closed        (WskCloseSocket, from everywhere)
 //! ```
+//! A listening socket listens from its bind on, and is never connected.
 //! A dead socket answers STATUS_FILE_FORCED_CLOSED to everything but its close.
 //!
 //! Every IRP that a call accepts counts as outstanding until its completion routine has returned. The close IRP does not
 //! count: it is completed by whoever brings the count to zero, so it is always the last.
 
+use super::accept::Accepts;
 use super::address::Family;
+use super::callbacks::{Callbacks, Events};
 use super::client::Client;
 use super::connect::Connect;
+use super::indication::Arrivals;
 use super::request::{Irp, Outcome, Owner};
 use super::transfer::{Direction, Lane};
-use super::transport::Endpoint;
-use super::{Config, lock, rules, table};
+use super::transport::{Arrival, Endpoint};
+use super::{Config, listen, lock, table};
 use crate::cpu::{self, Readiness, Source};
 use crate::fault::Operation;
 use crate::sched::{Mutex, MutexGuard};
-use crate::verifier;
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use wsk_sys::{IRP, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS, WSK_SOCKET};
+use wsk_sys::{IRP, NTSTATUS, STATUS_CANCELLED, STATUS_FILE_FORCED_CLOSED, STATUS_PENDING, STATUS_SUCCESS};
 
 /// What the driver's `PWSK_SOCKET` points to. A closed one is kept for a while, so that a late call is reported and
 /// does not meet another socket at the same address.
 #[repr(C)]
-struct Handle {
+pub(super) struct Handle {
     /// `WSK_SOCKET::Dispatch`.
     dispatch: AtomicPtr<c_void>,
-    magic: u64,
-    socket: Mutex<Option<Arc<Socket>>>,
+    pub(super) magic: u64,
+    pub(super) socket: Mutex<Option<Arc<Socket>>>,
 }
 
-const MAGIC: u64 = u64::from_be_bytes(*b"wsksockt");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"wsksockt");
 
 /// Handles of closed sockets, oldest first.
 static CLOSED: Mutex<VecDeque<ClosedHandle>> = Mutex::new(VecDeque::new());
@@ -64,13 +66,45 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// A connection socket.
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Category {
+    /// What all sockets have, and no network.
+    Basic,
+    Listening,
+    Connection,
+}
+
+impl Category {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Category::Basic => "basic",
+            Category::Listening => "listening",
+            Category::Connection => "connection",
+        }
+    }
+
+    /// Whether its table has a function, beside WskCloseSocket.
+    pub(super) fn has(self, function: &str) -> bool {
+        let accepts = matches!(function, "WskAccept" | "WskInspectComplete");
+        match self {
+            Category::Basic => function == "WskControlSocket",
+            Category::Listening => accepts || matches!(function, "WskControlSocket" | "WskBind" | "WskGetLocalAddress"),
+            Category::Connection => !accepts,
+        }
+    }
+}
+
+/// A socket.
 pub(super) struct Socket {
     client: Arc<Client>,
     number: u64,
     family: Family,
     processor: u32,
     handle: *mut Handle,
+    category: Category,
+    /// Set once; that of an accepted socket by its WskAcceptEvent.
+    callbacks: OnceLock<Callbacks>,
     state: Mutex<State>,
 }
 
@@ -100,31 +134,87 @@ pub(super) struct State {
     /// SO_EXCLUSIVEADDRUSE was set; it is the behaviour of a host's socket anyway.
     pub(super) exclusive: bool,
     /// Functions that have not returned yet.
-    calls: Vec<&'static str>,
+    pub(super) calls: Vec<&'static str>,
     /// Accepted IRPs whose completion routines have not returned.
     outstanding: usize,
+    /// Of a listening socket.
+    pub(super) accepts: Accepts,
     /// IRPs that are held back.
     pub(super) held: Vec<Irp>,
+    pub(super) events: Events,
+    pub(super) arrivals: Arrivals,
     closing: Option<Irp>,
 }
 
 impl Socket {
-    /// Makes a socket with its endpoint.
-    pub(super) fn open(client: &Arc<Client>, family: Family) -> Result<Arc<Socket>, NTSTATUS> {
+    /// Makes a connection or listening socket with its endpoint.
+    pub(super) fn open(
+        client: &Arc<Client>,
+        family: Family,
+        category: Category,
+        callbacks: Option<Callbacks>,
+    ) -> Result<Arc<Socket>, NTSTATUS> {
+        let transport = &client.provider().transport;
+        let socket = Socket::with_endpoint(client, family, category, |processor, source| {
+            transport.open(family, processor, source)
+        })?;
+        callbacks.into_iter().for_each(|callbacks| socket.set_callbacks(callbacks, 0));
+        Ok(socket)
+    }
+
+    /// Makes the socket of a connection that has come to a listening socket.
+    pub(super) fn of_arrival(self: &Arc<Self>, arrival: Arrival) -> Result<Arc<Socket>, NTSTATUS> {
+        let socket = Socket::with_endpoint(&self.client, self.family, Category::Connection, arrival.attach)?;
+        socket.lock().phase = Phase::Connected;
+        Ok(socket)
+    }
+
+    fn with_endpoint(
+        client: &Arc<Client>,
+        family: Family,
+        category: Category,
+        make: impl FnOnce(u32, Arc<dyn Source>) -> Result<Box<dyn Endpoint>, NTSTATUS>,
+    ) -> Result<Arc<Socket>, NTSTATUS> {
+        let table = match category {
+            Category::Listening => listen::listen_table(),
+            _ => (&raw const client.provider().connection_table).cast(),
+        };
+        let socket = Socket::new(client, family, table, category);
+        match make(socket.processor, Arc::clone(&socket) as Arc<dyn Source>) {
+            Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
+            Err(status) => {
+                // SAFETY: made by `new`, and nobody has seen it.
+                drop(unsafe { Box::from_raw(socket.handle) });
+                return Err(status);
+            }
+        }
+        socket.publish();
+        Ok(socket)
+    }
+
+    /// Makes a basic socket, which knows WskControlSocket and WskCloseSocket alone.
+    pub(super) fn open_basic(client: &Arc<Client>) -> Arc<Socket> {
+        let socket = Socket::new(client, Family::V4, table::basic_table(), Category::Basic);
+        socket.publish();
+        socket
+    }
+
+    /// Makes one that nobody knows.
+    fn new(client: &Arc<Client>, family: Family, table: *const c_void, category: Category) -> Arc<Socket> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let provider = client.provider();
-        let table = &raw const provider.connection_table;
         let handle = Box::into_raw(Box::new(Handle {
-            dispatch: AtomicPtr::new(table.cast_mut().cast()),
+            dispatch: AtomicPtr::new(table.cast_mut()),
             magic: MAGIC,
             socket: Mutex::new(None),
         }));
-        let socket = Arc::new(Socket {
+        Arc::new(Socket {
             client: Arc::clone(client),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             family,
             processor: cpu::pick_processor(),
             handle,
+            category,
+            callbacks: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Open,
                 broken: None,
@@ -139,23 +229,42 @@ impl Socket {
                 exclusive: false,
                 calls: Vec::new(),
                 outstanding: 0,
+                accepts: Accepts::default(),
                 held: Vec::new(),
+                events: Events::default(),
+                arrivals: Arrivals::default(),
                 closing: None,
             }),
-        });
-        let source: Arc<dyn Source> = Arc::clone(&socket) as Arc<dyn Source>;
-        match provider.transport.open(family, socket.processor, source) {
-            Ok(endpoint) => socket.lock().endpoint = Some(endpoint),
-            Err(status) => {
-                // SAFETY: made above, and nobody has seen it.
-                drop(unsafe { Box::from_raw(handle) });
-                return Err(status);
-            }
-        }
+        })
+    }
+
+    /// Makes it known to its client.
+    fn publish(self: &Arc<Self>) {
         // SAFETY: the handle lives until `retire`.
-        *lock(unsafe { &(*handle).socket }) = Some(Arc::clone(&socket));
-        client.socket_opened(socket.number, &socket);
-        Ok(socket)
+        *lock(unsafe { &(*self.handle).socket }) = Some(Arc::clone(self));
+        self.client.socket_opened(self.number, self);
+    }
+
+    /// The client's callbacks.
+    pub(super) fn callbacks(&self) -> Option<Callbacks> {
+        self.callbacks.get().copied()
+    }
+
+    /// Gives it the client's callbacks, of which some are on from now on, like those of all of the client's sockets. Not if it
+    /// is closed already.
+    pub(super) fn set_callbacks(&self, callbacks: Callbacks, on: u32) {
+        let always = self.client.static_events();
+        let mut state = self.lock();
+        if state.phase != Phase::Closed {
+            callbacks.hold(self.pointer());
+            state.events.turn_on(on & callbacks.served(self.category));
+            state.events.turn_on_for_good(always & callbacks.served(self.category));
+            assert!(self.callbacks.set(callbacks).is_ok(), "a socket gets its callbacks once");
+        }
+    }
+
+    pub(super) fn category(&self) -> Category {
+        self.category
     }
 
     /// `PWSK_SOCKET`, as an IRP's information.
@@ -204,6 +313,11 @@ impl Socket {
     /// Completes an accepted IRP. No lock may be held.
     pub(super) fn complete(self: &Arc<Self>, irp: Irp, outcome: Outcome) {
         irp.complete(outcome.status, outcome.information);
+        self.end_activity();
+    }
+
+    /// Something that the close waits for has ended.
+    pub(super) fn end_activity(self: &Arc<Self>) {
         let closing = {
             let mut state = self.lock();
             state.outstanding -= 1;
@@ -230,6 +344,7 @@ impl Socket {
     /// Serves everything that is queued: as far as the network allows, and to the end on a dead or closed socket.
     pub(super) fn advance_all(self: &Arc<Self>) {
         self.advance_connect();
+        self.advance_accepts();
         self.advance(Direction::Send);
         if self.advance(Direction::Receive) {
             self.advance(Direction::Send);
@@ -292,6 +407,9 @@ impl Socket {
 
     /// Makes the handle one of a closed socket: calls through it are reported.
     fn retire(&self) {
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.let_go(self.pointer());
+        }
         // SAFETY: once per socket, by its one close; handles are freed below alone.
         let handle = unsafe { &*self.handle };
         handle.dispatch.store(table::closed_table().cast_mut().cast(), Ordering::Release);
@@ -316,6 +434,7 @@ impl Source for Socket {
             Arc::from_raw(self)
         };
         this.advance_all();
+        this.tell();
     }
 }
 
@@ -330,7 +449,8 @@ impl Owner for Socket {
             drop(state);
             return self.end_request(irp, Outcome::cancelled(0));
         }
-        let (irp, transferred) = state.remove_transfer(irp);
+        let accept = state.accepts.take(irp);
+        let (irp, transferred) = accept.map_or_else(|| state.remove_transfer(irp), |irp| (irp, 0));
         drop(state);
         // The next in the queue may have waited for this one alone. Not from here: the canceller expects no more than the
         // completion of what it cancels.
@@ -341,9 +461,17 @@ impl Owner for Socket {
 }
 
 impl State {
+    /// Something begins that the close waits for.
+    pub(super) fn begin_activity(&mut self) {
+        self.outstanding += 1;
+    }
+
     /// Ends the connection: what is queued is to be completed with `status`.
     pub(super) fn kill(&mut self, status: NTSTATUS) {
         if self.phase != Phase::Closed {
+            // The client itself ends a connection with this status alone.
+            self.arrivals.reset |= self.phase == Phase::Connected && status != STATUS_CANCELLED;
+            self.events.stir();
             self.phase = Phase::Dead;
             self.broken = Some(status);
         }
@@ -356,7 +484,12 @@ impl State {
 
     /// Asks the network for what the queues wait for. Whoever is completing an IRP of a lane looks after that lane.
     pub(super) fn rearm(&mut self) {
-        let readable = self.receives.waits();
+        let readable = match self.phase {
+            // A listening socket; no other has anything to wait for here.
+            Phase::Bound => self.accepts.waits() || self.wants_arrivals(),
+            Phase::Connected => self.receives.waits() || self.wants_events(),
+            _ => false,
+        };
         let writable = self.sends.waits() || self.connect.as_ref().is_some_and(Connect::waits);
         if let Some(endpoint) = &self.endpoint
             && (readable || writable)
@@ -364,90 +497,4 @@ impl State {
             endpoint.arm(Readiness { readable, writable });
         }
     }
-}
-
-/// A function of the driver that has entered a socket and not yet returned.
-pub(super) struct SocketCall {
-    socket: Arc<Socket>,
-    name: &'static str,
-}
-
-impl SocketCall {
-    /// Enters a call; reports one on what is no socket, or no longer.
-    ///
-    /// # Safety
-    /// `socket` is null, or was made by the provider.
-    pub(super) unsafe fn enter(socket: *mut WSK_SOCKET, name: &'static str) -> SocketCall {
-        verifier::require_no_lock(name);
-        // SAFETY: the caller's promise.
-        let call = SocketCall { socket: unsafe { find(socket, name) }, name };
-        let mut state = call.socket.lock();
-        if state.phase == Phase::Closed {
-            let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
-            verifier::violation(&rules::CALL_AFTER_CLOSE, detail);
-        }
-        state.calls.push(name);
-        drop(state);
-        call
-    }
-
-    /// Enters the close, from which on the socket is closed.
-    ///
-    /// # Safety
-    /// As [`enter`](Self::enter).
-    pub(super) unsafe fn enter_close(socket: *mut WSK_SOCKET) -> SocketCall {
-        let name = "WskCloseSocket";
-        verifier::require_no_lock(name);
-        // SAFETY: the caller's promise.
-        let call = SocketCall { socket: unsafe { find(socket, name) }, name };
-        let mut state = call.socket.lock();
-        if state.phase == Phase::Closed {
-            let detail = format_args!("{name} on the socket at {socket:p}, whose close is pending");
-            verifier::violation(&rules::CLOSE_TWICE, detail);
-        }
-        if let Some(other) = state.calls.first() {
-            let detail = format_args!("the socket at {socket:p} is closed before a {other} on it has returned");
-            verifier::violation(&rules::CLOSE_DURING_CALL, detail);
-        }
-        state.phase = Phase::Closed;
-        state.broken = Some(STATUS_CANCELLED);
-        state.calls.push(name);
-        drop(state);
-        call
-    }
-}
-
-impl Drop for SocketCall {
-    fn drop(&mut self) {
-        let mut state = self.socket.lock();
-        if let Some(index) = state.calls.iter().rposition(|name| *name == self.name) {
-            state.calls.swap_remove(index);
-        }
-    }
-}
-
-impl Deref for SocketCall {
-    type Target = Arc<Socket>;
-
-    fn deref(&self) -> &Arc<Socket> {
-        &self.socket
-    }
-}
-
-/// The socket of a handle.
-///
-/// # Safety
-/// As [`SocketCall::enter`].
-unsafe fn find(socket: *mut WSK_SOCKET, call: &'static str) -> Arc<Socket> {
-    let handle = socket.cast::<Handle>();
-    // SAFETY: a handle is kept for a while after its close; a wild pointer faults here as it would in the kernel.
-    if handle.is_null() || !handle.is_aligned() || unsafe { (*handle).magic } != MAGIC {
-        verifier::violation(&rules::SOCKET_BAD, format_args!("{call} on {socket:p}"));
-    }
-    // SAFETY: as above.
-    let found = lock(unsafe { &(*handle).socket }).clone();
-    found.unwrap_or_else(|| {
-        let rule = if call == "WskCloseSocket" { &rules::CLOSE_TWICE } else { &rules::CALL_AFTER_CLOSE };
-        verifier::violation(rule, format_args!("{call} on the socket at {socket:p}, which is closed"))
-    })
 }

@@ -5,27 +5,31 @@
 
 use super::address;
 use super::buffer::Data;
+use super::call::SocketCall;
 use super::control::Control;
+use super::loan::{Room, Use};
 use super::request::{Irp, Outcome};
-use super::socket::{Phase, SocketCall, State};
+use super::socket::{Category, Phase, State};
 use super::transfer::Work;
 use super::{BUILD_CONNECT_EX, BUILD_SEND_EX, Config, rules};
 use crate::fault::{self, Operation};
+use crate::irp;
 use crate::verifier::{self, require_irql};
 use std::ffi::c_void;
 use std::net::SocketAddr;
 use wsk_sys::{
     CMSGHDR, DISPATCH_LEVEL, IRP, NTSTATUS, PFN_WSK_CONNECT_EX, PFN_WSK_RECEIVE_EX, PFN_WSK_SEND_EX, SOCKADDR,
-    STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, WSK_BUF, WSK_CONTROL_SOCKET_TYPE, WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN,
-    WSK_FLAG_NODELAY, WSK_FLAG_WAITALL, WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
+    STATUS_ADDRESS_ALREADY_ASSOCIATED, STATUS_BUFFER_OVERFLOW, STATUS_EVENT_PENDING, STATUS_INVALID_DEVICE_STATE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, WSK_BUF, WSK_CONTROL_SOCKET_TYPE,
+    WSK_DATA_INDICATION, WSK_FLAG_ABORTIVE, WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL,
+    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_SOCKET,
 };
 
 /// Most data that WskConnectEx takes.
 const MAX_CONNECT_DATA: usize = 65_535;
 
-/// The slots of a connection socket's table, for reports.
-const SLOTS: [&str; 13] = [
+/// The slots of a connection socket's table, which is the longest; for reports.
+pub(super) const SLOTS: [&str; 13] = [
     "WskControlSocket",
     "WskCloseSocket",
     "WskBind",
@@ -42,7 +46,7 @@ const SLOTS: [&str; 13] = [
 ];
 
 /// A function that never returns, whatever it is called with.
-type Trap = unsafe extern "system" fn() -> !;
+pub(super) type Trap = unsafe extern "system" fn() -> !;
 
 /// The table that a system of the configured build supplies. Where it would end, traps stand in the slots.
 pub(super) fn connection_table(config: &Config) -> WSK_PROVIDER_CONNECTION_DISPATCH {
@@ -82,6 +86,29 @@ pub(super) fn closed_table() -> *const c_void {
     (&raw const CLOSED).cast()
 }
 
+/// The table of a basic socket. Where that of another category goes on, traps stand.
+pub(super) fn basic_table() -> *const c_void {
+    macro_rules! slots {
+        ($($slot:literal)*) => { BasicTable {
+            basic: WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: control_socket, WskCloseSocket: close_socket },
+            others: [$(of_another_category::<$slot> as Trap),*],
+        } };
+    }
+    static TABLE: BasicTable = slots!(2 3 4 5 6 7 8 9 10 11 12);
+    (&raw const TABLE).cast()
+}
+
+#[repr(C)]
+struct BasicTable {
+    basic: WSK_PROVIDER_BASIC_DISPATCH,
+    others: [Trap; SLOTS.len() - 2],
+}
+
+pub(super) unsafe extern "system" fn of_another_category<const SLOT: usize>() -> ! {
+    let detail = format_args!("{} of a connection socket, through the shorter table of another category", SLOTS[SLOT]);
+    verifier::violation(&rules::WRONG_TABLE, detail)
+}
+
 unsafe extern "system" fn beyond_table<const SLOT: usize>() -> ! {
     let detail = format_args!("{} at offset {} was called", SLOTS[SLOT], SLOT * size_of::<Trap>());
     verifier::violation(&rules::SLOT_BEYOND_TABLE, detail)
@@ -96,7 +123,7 @@ unsafe extern "system" fn closed<const SLOT: usize>() -> ! {
 ///
 /// # Safety
 /// `socket` is null or was made by the provider; `irp` is null or valid.
-unsafe fn with_irp(
+pub(super) unsafe fn with_irp(
     operation: Operation,
     socket: *mut WSK_SOCKET,
     irp: *mut IRP,
@@ -105,6 +132,7 @@ unsafe fn with_irp(
     let name = operation.name();
     let _call = require_irql(name, DISPATCH_LEVEL);
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: the caller's promise.
@@ -116,9 +144,10 @@ unsafe fn with_irp(
     call.intercept(irp, operation).unwrap_or_else(|| serve(&call, irp))
 }
 
-unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
+pub(super) unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NTSTATUS {
     let _call = require_irql("WskCloseSocket", DISPATCH_LEVEL);
     if irp.is_null() {
+        verifier::warn(&rules::NULL_ARGUMENT, "the IRP is null");
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: the contract of the function type.
@@ -129,7 +158,7 @@ unsafe extern "system" fn close_socket(socket: *mut WSK_SOCKET, irp: *mut IRP) -
     }
 }
 
-unsafe extern "system" fn control_socket(
+pub(super) unsafe extern "system" fn control_socket(
     socket: *mut WSK_SOCKET,
     kind: WSK_CONTROL_SOCKET_TYPE,
     code: u32,
@@ -163,14 +192,21 @@ unsafe extern "system" fn control_socket(
     }
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type: the buffers live until the IRP is completed.
-        let result = unsafe { control.run(call) };
-        call.finish(irp, result)
+        match unsafe { control.run(call) } {
+            Err(STATUS_EVENT_PENDING) => call.finish_after_callback(irp),
+            result => call.finish(irp, result),
+        }
     };
     // SAFETY: the contract of the function type.
     unsafe { with_irp(Operation::ControlSocket, socket, irp, serve) }
 }
 
-unsafe extern "system" fn bind(socket: *mut WSK_SOCKET, local: *mut SOCKADDR, flags: u32, irp: *mut IRP) -> NTSTATUS {
+pub(super) unsafe extern "system" fn bind(
+    socket: *mut WSK_SOCKET,
+    local: *mut SOCKADDR,
+    flags: u32,
+    irp: *mut IRP,
+) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
         let result = unsafe { address::read_local(local, call.family()) };
@@ -188,11 +224,20 @@ unsafe extern "system" fn connect(
     flags: u32,
     irp: *mut IRP,
 ) -> NTSTATUS {
+    if remote.is_null() && !irp.is_null() && !irp::is_live(irp) {
+        let detail =
+            "WskConnect without an address, and with what is no IRP: WskAccept has this place in another table";
+        verifier::violation(&rules::WRONG_TABLE, detail);
+    }
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
         let result = unsafe { address::read_remote(remote, call.family()) };
         match if flags == 0 { result } else { Err(STATUS_INVALID_PARAMETER) } {
-            Ok(remote) => call.connect(irp, &remote, None, false),
+            Ok(address) => {
+                // SAFETY: the contract of the function type.
+                unsafe { Room::take(&irp, remote) };
+                call.connect(irp, &address, None, false)
+            }
             Err(status) => call.finish(irp, Err(status)),
         }
     };
@@ -209,19 +254,23 @@ unsafe extern "system" fn connect_ex(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|remote| {
+        let arguments = unsafe { address::read_remote(remote, call.family()) }.and_then(|address| {
             // SAFETY: as above.
-            let data = unsafe { optional_data(buffer, "WskConnectEx")? };
+            let data = unsafe { optional_data(buffer, &irp, "WskConnectEx")? };
             if flags != 0 {
                 return Err(STATUS_INVALID_PARAMETER);
             }
             if data.as_ref().is_some_and(|data| data.len() > MAX_CONNECT_DATA) {
                 return Err(STATUS_BUFFER_OVERFLOW);
             }
-            Ok((remote, data))
+            Ok((address, data))
         });
         match arguments {
-            Ok((remote, data)) => call.connect(irp, &remote, data, false),
+            Ok((address, data)) => {
+                // SAFETY: the contract of the function type.
+                unsafe { Room::take(&irp, remote) };
+                call.connect(irp, &address, data, false)
+            }
             Err(status) => call.finish(irp, Err(status)),
         }
     };
@@ -229,7 +278,11 @@ unsafe extern "system" fn connect_ex(
     unsafe { with_irp(Operation::ConnectEx, socket, irp, serve) }
 }
 
-unsafe extern "system" fn get_local_address(socket: *mut WSK_SOCKET, to: *mut SOCKADDR, irp: *mut IRP) -> NTSTATUS {
+pub(super) unsafe extern "system" fn get_local_address(
+    socket: *mut WSK_SOCKET,
+    to: *mut SOCKADDR,
+    irp: *mut IRP,
+) -> NTSTATUS {
     // SAFETY: the contract of the function type.
     unsafe { get_address(Operation::GetLocalAddress, socket, to, irp, State::local_address) }
 }
@@ -248,11 +301,11 @@ unsafe fn get_address(
     irp: *mut IRP,
     which: fn(&State) -> Result<SocketAddr, NTSTATUS>,
 ) -> NTSTATUS {
-    let serve = |call: &SocketCall, irp| {
+    let serve = |call: &SocketCall, irp: Irp| {
         let result = if to.is_null() { Err(STATUS_INVALID_PARAMETER) } else { which(&call.lock()) };
-        if let Ok(address) = &result {
+        if let Ok(address) = result {
             // SAFETY: the driver gives room for an address of the socket's family.
-            unsafe { address::write(address, to) };
+            unsafe { Room::take(&irp, to) }.fill(address);
         }
         call.finish(irp, result.map(|_| 0))
     };
@@ -263,7 +316,7 @@ unsafe fn get_address(
 unsafe extern "system" fn send(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = unsafe { Data::checked(buffer, "WskSend") };
+        let data = unsafe { Data::checked(buffer, &irp, "WskSend", Use::Send) };
         let data = if flags & !WSK_FLAG_NODELAY == 0 { data } else { Err(STATUS_NOT_SUPPORTED) };
         match data {
             Ok(data) => call.transfer(irp, Work::Send { data, push: flags & WSK_FLAG_NODELAY != 0 }),
@@ -282,12 +335,14 @@ unsafe extern "system" fn receive(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let work = unsafe { Data::checked(buffer, "WskReceive") }.and_then(|data| match (flags, data.len()) {
-            (WSK_FLAG_DRAIN, 0) => Ok(Work::Drain),
-            (0 | WSK_FLAG_WAITALL, 0) => Ok(Work::Await),
-            (0 | WSK_FLAG_WAITALL, _) => Ok(Work::Receive { data, all: flags == WSK_FLAG_WAITALL }),
-            _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => Err(STATUS_NOT_SUPPORTED),
-            _ => Err(STATUS_INVALID_PARAMETER),
+        let work = unsafe { Data::checked(buffer, &irp, "WskReceive", Use::Receive) }.and_then(|data| {
+            match (flags, data.len()) {
+                (WSK_FLAG_DRAIN, 0) => Ok(Work::Drain),
+                (0 | WSK_FLAG_WAITALL, 0) => Ok(Work::Await),
+                (0 | WSK_FLAG_WAITALL, _) => Ok(Work::Receive { data, all: flags == WSK_FLAG_WAITALL }),
+                _ if flags & !(WSK_FLAG_WAITALL | WSK_FLAG_DRAIN) != 0 => Err(STATUS_NOT_SUPPORTED),
+                _ => Err(STATUS_INVALID_PARAMETER),
+            }
         });
         match work {
             Ok(work) => call.transfer(irp, work),
@@ -306,7 +361,7 @@ unsafe extern "system" fn disconnect(
 ) -> NTSTATUS {
     let serve = |call: &SocketCall, irp| {
         // SAFETY: the contract of the function type.
-        let data = unsafe { optional_data(buffer, "WskDisconnect") };
+        let data = unsafe { optional_data(buffer, &irp, "WskDisconnect") };
         match (data, flags) {
             (Ok(data), 0) => call.transfer(irp, Work::Disconnect { data }),
             (Ok(None), WSK_FLAG_ABORTIVE) if buffer.is_null() => call.abort(irp),
@@ -321,12 +376,15 @@ unsafe extern "system" fn disconnect(
     unsafe { with_irp(Operation::Disconnect, socket, irp, serve) }
 }
 
-/// The provider indicates no data in this version, so there is nothing to give back.
-unsafe extern "system" fn release(socket: *mut WSK_SOCKET, _indication: *mut WSK_DATA_INDICATION) -> NTSTATUS {
+unsafe extern "system" fn release(socket: *mut WSK_SOCKET, indication: *mut WSK_DATA_INDICATION) -> NTSTATUS {
     let _call = require_irql("WskRelease", DISPATCH_LEVEL);
     // SAFETY: the contract of the function type.
-    let _entered = unsafe { SocketCall::enter(socket, "WskRelease") };
-    STATUS_INVALID_PARAMETER
+    let call = unsafe { SocketCall::enter(socket, "WskRelease") };
+    if indication.is_null() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    call.release(indication);
+    STATUS_SUCCESS
 }
 
 unsafe extern "system" fn send_ex(
@@ -358,25 +416,31 @@ unsafe extern "system" fn receive_ex(
 ///
 /// # Safety
 /// As [`Data::checked`].
-unsafe fn optional_data(buffer: *const WSK_BUF, call: &'static str) -> Result<Option<Data>, NTSTATUS> {
+unsafe fn optional_data(buffer: *const WSK_BUF, irp: &Irp, call: &'static str) -> Result<Option<Data>, NTSTATUS> {
     if buffer.is_null() {
         return Ok(None);
     }
     // SAFETY: the caller's promise.
-    let data = unsafe { Data::checked(buffer, call)? };
+    let data = unsafe { Data::checked(buffer, irp, call, Use::Send)? };
     Ok((data.len() > 0).then_some(data))
 }
 
 impl super::socket::Socket {
-    /// WskBind.
+    /// WskBind, which makes a listening socket listen.
     pub(super) fn bind(&self, local: &SocketAddr) -> Result<(), NTSTATUS> {
         let mut state = self.lock();
         state.alive()?;
         match &state.endpoint {
-            Some(endpoint) if state.phase == Phase::Open => endpoint.bind(local)?,
+            Some(endpoint) if state.phase == Phase::Open => {
+                endpoint.bind(local)?;
+                if self.category() == Category::Listening {
+                    endpoint.listen(state.fast_open)?;
+                }
+            }
             _ => return Err(STATUS_ADDRESS_ALREADY_ASSOCIATED),
         }
         state.phase = Phase::Bound;
+        state.rearm();
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use wsk_sys::{
     NTSTATUS, STATUS_CANCELLED, STATUS_CONNECTION_ABORTED, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
+    WSK_EVENT_RECEIVE,
 };
 
 /// Requests completed in one go before the lane waits for its next turn, so that one socket cannot keep a processor.
@@ -34,6 +35,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Nothing is queued.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whether the network should call for it.
     pub(super) fn waits(&self) -> bool {
         !self.busy && self.queue.front().is_some_and(|first| !first.cancelled && !first.irp.fate().held)
@@ -101,7 +107,11 @@ impl Socket {
             state.lane(direction).busy = false;
             state.rearm();
             let broken = state.broken.is_some();
+            let stirred = state.events.take_stirred();
             drop(state);
+            if stirred {
+                self.stir();
+            }
             if broken {
                 self.advance_all();
             }
@@ -163,7 +173,13 @@ impl Socket {
             state.lane(direction).busy = false;
         }
         state.rearm();
-        state.broken.is_some()
+        let broken = state.broken.is_some();
+        let stirred = state.events.take_stirred();
+        drop(state);
+        if stirred {
+            self.stir();
+        }
+        broken
     }
 
     /// Works on the front of a lane; takes it out if it is finished.
@@ -231,7 +247,9 @@ impl State {
         }
         let Some(endpoint) = &self.endpoint else { return Poll::Ready(Err(STATUS_CONNECTION_ABORTED).into()) };
         let fate = transfer.irp.fate();
-        if fate.held {
+        // What a callback looks at right now comes before all else, if it is not taken.
+        let indicated = transfer.work.direction() == Direction::Receive && self.events.runs(WSK_EVENT_RECEIVE);
+        if fate.held || indicated {
             return Poll::Pending;
         }
         let (done, first) = (&mut transfer.done, fate.first_piece);
@@ -243,10 +261,30 @@ impl State {
                     other => other,
                 }
             }
+            Work::Receive { data, all } if self.arrivals.has_left() => {
+                let left = self.arrivals.take_left(data.len() - *done);
+                // SAFETY: the request is claimed and not completed.
+                unsafe { data.copy_in(*done, &left) };
+                *done += left.len();
+                data.note_received(*done);
+                if *all && *done < data.len() {
+                    receive(&**endpoint, data, *all, first, done, &mut self.received_end)
+                } else {
+                    Poll::Ready(Ok(()))
+                }
+            }
             Work::Receive { data, all } => receive(&**endpoint, data, *all, first, done, &mut self.received_end),
+            Work::Await if self.arrivals.has_left() => Poll::Ready(Ok(())),
             Work::Await => endpoint.peek().map_ok(|more| self.received_end |= !more),
-            Work::Drain => drain(&**endpoint, &mut self.received_end),
+            Work::Drain => {
+                self.arrivals.drop_left();
+                drain(&**endpoint, &mut self.received_end)
+            }
         };
+        if result.is_ready() && transfer.work.direction() == Direction::Receive {
+            self.arrivals.resume();
+            self.events.stir();
+        }
         match result {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => {
@@ -306,7 +344,10 @@ fn receive(
                 *end = true;
                 return Poll::Ready(Ok(()));
             }
-            Poll::Ready(Ok(received)) => *done += received,
+            Poll::Ready(Ok(received)) => {
+                *done += received;
+                data.note_received(*done);
+            }
             Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
             Poll::Pending => return Poll::Pending,
         }

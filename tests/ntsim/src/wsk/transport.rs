@@ -28,13 +28,27 @@ pub(super) trait Transport: Send + Sync {
 /// Takes the result of a lookup.
 pub(super) type Done<T> = Box<dyn FnOnce(Result<T, NTSTATUS>) + Send>;
 
-/// One end of a TCP connection. Dropping it is a reset.
+/// A connection that has come to a listener. Dropping it ends the connection.
+pub(super) struct Arrival {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    /// Makes its endpoint, whose readiness goes to a source on a processor.
+    pub(super) attach: Attach,
+}
+
+type Attach = Box<dyn FnOnce(u32, Arc<dyn Source>) -> Result<Box<dyn Endpoint>, NTSTATUS> + Send>;
+
+/// One end of a TCP connection, or a listener. Dropping it is a reset.
 pub(super) trait Endpoint: Send + Sync {
     /// Asks for one call of the source's `ready`; replaces what was asked for before.
     fn arm(&self, interest: Readiness);
     fn set_option(&self, option: SocketOption, value: u32) -> Result<(), NTSTATUS>;
     fn option(&self, option: SocketOption) -> Result<u32, NTSTATUS>;
     fn bind(&self, local: &SocketAddr) -> Result<(), NTSTATUS>;
+    /// Starts to listen where it is bound. With `fast_open`, data in a SYN is taken in, as far as the network does that.
+    fn listen(&self, fast_open: bool) -> Result<(), NTSTATUS>;
+    /// Takes the oldest connection that has come.
+    fn accept(&self) -> Poll<Result<Arrival, NTSTATUS>>;
     /// Starts to connect. With `fast_open`, the data may ride in the SYN: the result is how much of it was taken over.
     fn connect(&self, remote: &SocketAddr, fast_open: Option<&[IoSlice<'_>]>) -> Result<usize, NTSTATUS>;
     /// Whether the connection stands.

@@ -47,6 +47,7 @@ checks! {
         "KeWaitForSingleObject with a time, or for ever": IrqlWait by wait_at_dispatch,
             endless_wait_for_a_signalled_event_at_dispatch;
         "KeDelayExecutionThread": IrqlWait by sleep_at_dispatch;
+        "a wait in a callback of WSK": IrqlWait by waits_in_its_callback, waits_in_an_accept_event;
     }
     3, "nobody waits, or goes below DISPATCH_LEVEL, with a spin lock held" {
         "a wait": SpinLockWait by waits_with_a_lock;
@@ -57,6 +58,7 @@ checks! {
         "a dispatch routine": IrqlDispatchReturn by dispatch_returns_at_dispatch;
         "a completion routine": IrqlReturn by completion_returns_at_dispatch;
         "a DPC": IrqlReturn by dpc_returns_above_dispatch;
+        "a callback of WSK": IrqlReturn by raises_in_its_callback;
         "a work item": IrqlReturn by work_item_returns_at_dispatch;
         "a thread": IrqlReturn by thread_ends_at_dispatch;
         "DriverEntry and DriverUnload": IrqlReturn by entry_returns_at_dispatch, unload_returns_at_dispatch;
@@ -174,6 +176,7 @@ checks! {
     }
     22, "what others write to is not in a frame that has returned" {
         "a status block, or the context of a routine": IosbOnUnwoundStack by status_block_in_a_frame, context_in_a_frame;
+        "room for an address that WSK gives": IosbOnUnwoundStack by leaves_the_room_for_an_address_on_the_stack;
         "an event": EventOnUnwoundStack by event_of_a_frame_set, event_of_a_frame_set_by_another_thread,
             event_of_a_request_in_a_frame;
         "a timer": TimerInFreedMemory by timer_in_a_frame;
@@ -197,8 +200,13 @@ checks! {
         "not built": WskBufferNotLocked by sends_from_an_mdl_that_was_never_built;
         "paged pool, not locked": WskBufferNotLocked by receives_into_paged_pool_that_is_not_locked;
     }
+    25, "a buffer is left alone between the call that brings it and the completion" {
+        "one that is sent": WskBufferTouched by writes_into_a_send_buffer_in_flight;
+        "one that is received into": WskBufferTouched by writes_into_a_receive_buffer_in_flight;
+    }
     26, "a buffer stays while it is in flight, and a part's source as long as the part" {
         "freed": BufferInFreedMemory by frees_a_buffer_in_flight;
+        "room for an address": BufferInFreedMemory by frees_the_room_for_an_address_in_flight;
         "the source of a part goes": MdlPartialOutlives by transfers_through_a_part_of_a_freed_mdl,
             frees_the_source_of_a_part_in_flight, part_of_unlocked_pages_mapped;
         "a part that is none": MdlPartial by part_beyond_its_mdl, part_of_an_mdl_that_is_not_built, part_without_room;
@@ -230,6 +238,8 @@ checks! {
         "a spin lock": SpinLockFreed by lock_freed_while_held;
         "an IRP": IrpInFreedMemory by own_irp_freed_in_flight;
         "the context of a completion routine": ContextInFreedMemory by context_freed_with_a_request_in_flight;
+        "what callbacks of a socket are given": ContextInFreedMemory by frees_the_context_of_an_open_socket,
+            frees_the_table_of_an_open_socket, frees_the_context_of_a_listener;
         "an event or a DPC that is used later": ObjectInFreedMemory by event_in_freed_memory_set,
             event_in_freed_memory_made, dpc_in_freed_memory_queued;
         "an event, a DPC or a timer that was never made": UninitializedObject by event_not_initialized,
@@ -278,16 +288,58 @@ checks! {
     }
     37, "WSK is used between register and deregister, a socket until its close" {
         "a call after the close": WskCallAfterClose by sends_after_the_close,
-            sends_through_an_old_table_after_the_close;
-        "a call during the close": WskCallAfterClose by sends_while_the_close_is_pending;
+            sends_through_an_old_table_after_the_close, accepts_after_the_close,
+            releases_an_indication_after_the_close;
+        "a call during the close": WskCallAfterClose by sends_while_the_close_is_pending,
+            accepts_while_the_close_is_pending;
+        "a call on a socket that was rejected": WskCallAfterClose by uses_a_socket_that_it_has_rejected;
         "a close during a call": WskCloseDuringCall by closes_inside_a_call;
         "closed twice": WskCloseTwice by closes_twice, closes_twice_through_an_old_table,
-            closes_again_while_the_close_is_pending;
-        "a socket open when the driver deregisters": WskDeregisterStuck by deregisters_with_a_socket_open;
+            closes_again_while_the_close_is_pending, closes_a_listener_twice;
+        "a socket open when the driver deregisters": WskDeregisterStuck by deregisters_with_a_socket_open,
+            leaves_a_listener_open, leaves_an_accepted_socket_open, leaves_a_socket_open_that_it_was_offered;
         "a capture that is not released": WskDeregisterStuck by deregisters_while_captured;
         "a registration that is not ended": WskRegistrationLeak by never_deregisters;
         "a client that is not captured": WskNotCaptured by releases_without_a_capture,
             makes_a_socket_after_the_release, uses_a_client_after_deregistering;
+    }
+    38, "what accepts, connects and callbacks need lives as long as they do, and they keep their contract" {
+        "the context of callbacks, before the close is completed": ContextInFreedMemory by
+            frees_the_context_of_an_open_socket, frees_the_context_of_a_socket_whose_close_is_pending,
+            frees_the_context_of_a_pending_accept, frees_the_context_of_an_accepted_socket,
+            frees_the_context_of_a_listener;
+        "their table": ContextInFreedMemory by frees_the_table_of_an_open_socket;
+        "an address of WskAccept, freed": BufferInFreedMemory by frees_the_room_for_a_local_address,
+            frees_the_room_for_a_remote_address;
+        "one of WskConnect": BufferInFreedMemory by frees_the_address_of_a_connect_in_flight;
+        "an address of WskAccept, in a frame": IosbOnUnwoundStack by
+            leaves_the_room_for_an_accepts_address_on_the_stack;
+        "one of WskConnect, in a frame": IosbOnUnwoundStack by leaves_the_address_of_a_connect_on_the_stack;
+        "two accepts at a time": WskParallelAccepts by accepts_in_parallel;
+        "what WskAcceptEvent returns": WskCallbackResult by answers_an_offer_with_an_error;
+    }
+    39, "a socket is bound, used through its own table, with an IRP and a client" {
+        "a null IRP": WskNullArgument by binds_with_a_null_irp, closes_with_a_null_irp, makes_a_socket_with_a_null_irp,
+            accepts_with_a_null_irp;
+        "a null client": WskNullArgument by makes_a_socket_of_a_null_client;
+        "a basic socket as another": WskWrongTable by sends_through_the_table_of_a_basic_socket,
+            sends_on_a_basic_socket_through_a_connection_sockets_table;
+        "a listening socket as a connection": WskWrongTable by connects_a_listening_socket, sends_on_a_listening_socket,
+            sends_on_a_listening_socket_through_a_connection_sockets_table;
+        "a connection socket as a listening one": WskWrongTable by accepts_on_a_connection_socket,
+            accepts_on_a_connection_socket_through_a_listening_sockets_table;
+        "a connect of an unbound socket": WskUnboundConnect by connects_an_unbound_socket;
+    }
+    40, "an indication that is retained is given back, once, before the close" {
+        "never": WskIndicationKept by retains_an_indication_for_ever;
+        "by the callback that the close waits for": WskIndicationKept by
+            retains_an_indication_of_a_socket_that_it_closes;
+        "twice": WskIndicationBad by releases_an_indication_twice;
+        "one that was not retained": WskIndicationBad by releases_what_it_has_consumed;
+        "to another socket": WskIndicationBad by releases_an_indication_through_another_socket;
+        "retained and accepted at once": WskCallbackResult by retains_and_accepts;
+        "more accepted than there is, or an error": WskCallbackResult by accepts_more_than_is_there,
+            answers_with_an_error;
     }
     41, "tasks, wakers and handles end before their executor, and it before the unload" {
         "a task": TaskLeft by task_left, closed_with_a_task;
@@ -327,9 +379,6 @@ pub(crate) const BEYOND: &[(&str, &[&str])] = &[
     ("WSK: functions that the running system does not have", &["WskSlotBeyondTable"]),
     ("The simulation itself", &["NoKernel"]),
 ];
-
-/// Checks that are not complete yet.
-pub(crate) const AWAITED: &[usize] = &[25, 38, 39, 40];
 
 /// Mutants that run in one mode alone, and why.
 pub(crate) const ONE_MODE: &[(&str, &str)] = &[(

@@ -25,6 +25,8 @@ mod tasks;
 mod time;
 mod unload;
 mod wsk;
+mod wsk_events;
+mod wsk_listen;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use ntsim::explore::Explore;
@@ -117,6 +119,8 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         tasks::MUTANTS,
         endless::MUTANTS,
         wsk::MUTANTS,
+        wsk_events::MUTANTS,
+        wsk_listen::MUTANTS,
         futures::MUTANTS,
     ]
     .into_iter()

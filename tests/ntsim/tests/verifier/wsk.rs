@@ -1,8 +1,9 @@
 //! Drivers that break the rules of Winsock Kernel, and the kernel's own rules as far as the provider applies them.
 
-use crate::mutants;
 use crate::support::TAG;
 use crate::wsk_support::*;
+use crate::{mutants, support};
+use ntsim::{FaultKind, Faults};
 use std::ffi::c_void;
 use std::io::Write;
 use std::mem::{ManuallyDrop, forget};
@@ -225,6 +226,35 @@ mutants! {
         let room = Buf::room(8);
         IoReuseIrp(socket.receive(&room, 0).irp(), STATUS_SUCCESS);
     }
+    writes_into_a_send_buffer_in_flight(kernel, net) breaks "WskBufferTouched" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        // More than the network takes from a peer that does not read.
+        let data = Buf::room(if matches!(net, Net::Host) { 32 << 20 } else { 1 << 20 });
+        let send = socket.send(&data);
+        MmGetMdlVirtualAddress(data.wsk_buf().Mdl).cast::<u8>().write(1);
+        send.cancel();
+    }
+    writes_into_a_receive_buffer_in_flight(kernel, net) breaks "WskBufferTouched" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let room = Buf::room(8);
+        let receive = socket.receive(&room, 0);
+        MmGetMdlVirtualAddress(room.wsk_buf().Mdl).cast::<u8>().add(7).write(1);
+        receive.cancel();
+    }
+    frees_the_room_for_an_address_in_flight(kernel, net) breaks "BufferInFreedMemory" {
+        let wsk = Wsk::new();
+        let (socket, _peer) = pair(&wsk, net);
+        let room = ExAllocatePoolWithTag(NonPagedPool, size_of::<SOCKADDR_STORAGE>(), 1);
+        kernel.set_faults(Faults::none().one_in(FaultKind::Delay, 1));
+        let _asked = Op::start(|irp| (socket.table().WskGetLocalAddress)(socket.0, room.cast(), irp));
+        ExFreePoolWithTag(room, 1);
+    }
+    leaves_the_room_for_an_address_on_the_stack(kernel) breaks "IosbOnUnwoundStack" {
+        kernel.set_faults(Faults::none().one_in(FaultKind::Delay, 1));
+        support::load(kernel, ask_for_an_address, support::nothing);
+    }
     frees_a_buffer_in_flight(kernel, net) breaks "BufferInFreedMemory" {
         let wsk = Wsk::new();
         let (socket, _peer) = pair(&wsk, net);
@@ -365,5 +395,24 @@ fn close_from_completion(socket: Sock, then: fn(Sock)) {
         if (socket.table().WskReceive)(socket.0, &mut buffer, 0, irp) == STATUS_PENDING {
             IoCancelIrp(irp);
         }
+    }
+}
+
+/// Asks for an address with room for it in this frame, and does not wait.
+#[inline(never)]
+unsafe fn ask(socket: Sock) -> Op {
+    let address = Address::none();
+    // SAFETY: none; the verifier stops it.
+    unsafe { Op::start(|irp| (socket.table().WskGetLocalAddress)(socket.0, address.raw(), irp)) }
+}
+
+unsafe fn ask_for_an_address(_: *mut DRIVER_OBJECT) {
+    // SAFETY: as above.
+    unsafe {
+        let wsk = Wsk::new();
+        let asked = ask(wsk.bound(AF_INET));
+        // A call from this frame shows that the other has returned.
+        PsGetCurrentThread();
+        asked.wait();
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test binary uses its part")]
 
+pub(crate) mod events;
+pub(crate) mod listening;
 mod memory;
 mod net;
 
@@ -108,6 +110,17 @@ impl Wsk {
 
     /// WskSocket, as started.
     pub(crate) fn start_socket(&self, family: u16, flags: u32) -> Op {
+        self.start_socket_with(family, flags, null_mut(), null())
+    }
+
+    /// As [`start_socket`](Self::start_socket), with callbacks.
+    pub(crate) fn start_socket_with(
+        &self,
+        family: u16,
+        flags: u32,
+        context: *mut c_void,
+        dispatch: *const c_void,
+    ) -> Op {
         // SAFETY: the IRP is the operation's.
         Op::start(|irp| unsafe {
             (self.dispatch().WskSocket)(
@@ -116,8 +129,8 @@ impl Wsk {
                 SOCK_STREAM,
                 IPPROTO_TCP,
                 flags,
-                null_mut(),
-                null(),
+                context,
+                dispatch,
                 null_mut(),
                 null_mut(),
                 null_mut(),
@@ -236,6 +249,8 @@ struct Shared {
 
 // SAFETY: the IRP is given to IoCancelIrp alone, which any thread may call until the operation is dropped.
 unsafe impl Sync for Shared {}
+// SAFETY: as above; the rest is the kernel's, which knows no threads' own objects.
+unsafe impl Send for Shared {}
 
 unsafe extern "system" fn on_complete(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
     static ORDER: AtomicU32 = AtomicU32::new(0);

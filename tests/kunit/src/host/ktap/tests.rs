@@ -56,8 +56,72 @@ fn noise_is_passed_over() {
     let report = Report::read(&format!("booting\nok 7 not yet\n{noisy}"));
     assert!(report.is_success(), "{report:?}");
     assert_eq!(statuses(&report), statuses(&Report::read(GOOD)));
-    let stamped: String = GOOD.lines().map(|line| format!("[   12.345678] {line}\n")).collect();
-    assert_eq!(Report::read(&stamped), Report::read(GOOD));
+}
+
+/// GOOD with something in front of each line, which depends on the line's number.
+fn stamped(stamp: impl Fn(usize) -> String) -> String {
+    GOOD.lines().enumerate().map(|(number, line)| format!("{}{line}\n", stamp(number))).collect()
+}
+
+#[test]
+fn what_a_log_puts_before_its_lines_may_grow() {
+    let good = Report::read(GOOD);
+    assert_eq!(Report::read(&stamped(|_| "[   12.345678] ".into())), good);
+    assert_eq!(Report::read(&stamped(|number| format!("{}.5 ", number + 6))), good, "9.5 is followed by 10.5");
+    assert_eq!(Report::read(&stamped(|number| format!("[{:5}.{number}] ", 99_990 + number * 7))), good);
+    assert_eq!(Report::read(&stamped(|number| format!("{number:08}\t{}.0\t[4] ", number * 3))), good);
+    let others: String = stamped(|_| "[12.3] ".into()).lines().flat_map(|line| [line, "\n", "not ok 1 x\n"]).collect();
+    let report = Report::read(&others);
+    assert!(report.is_success() && statuses(&report) == statuses(&good), "lines without it are not the report's");
+}
+
+#[test]
+fn noise_before_the_first_line_is_no_prefix() {
+    let good = Report::read(GOOD);
+    for before in ["kd> ", "0: kd> g", "half a line of somebody else's ", "[12.3] "] {
+        assert_eq!(Report::read(&format!("{before}{GOOD}")), good, "{before}");
+    }
+    let report = Report::read(&format!("speaks KTAP version 1\nor KTAP version 2 some day\n{GOOD}"));
+    assert!(report.is_success() && statuses(&report) == statuses(&good), "{report:?}");
+}
+
+/// A prefix must not be cut off a line that does not have it: here, it would make a success of a failure.
+#[test]
+fn a_failure_is_not_cut_to_a_success() {
+    let stamped = stamped(|_| "abc ".into());
+    let report = Report::read(&stamped.replace("abc ok 1 irp", "not ok 1 irp"));
+    assert!(!report.is_success(), "{report:?}");
+}
+
+#[test]
+fn a_crash_is_a_failure_wherever_it_comes() {
+    let lines: Vec<_> = GOOD.lines().collect();
+    for crash in ["*** STOP: 0x000000C4 (0x62, 0x0, 0x0, 0x0)", "noise *** Fatal System Error: 0x000000d1"] {
+        for at in 1..=lines.len() {
+            let mut lines = lines.clone();
+            lines.insert(at, crash);
+            let report = Report::read(&lines.join("\n"));
+            assert!(report.errors.iter().any(|error| error.ends_with(crash)), "in line {at}: {report:?}");
+        }
+        assert!(Report::read(&format!("{crash}\n{GOOD}")).is_success(), "one before it is of no interest");
+    }
+}
+
+#[test]
+fn where_nothing_runs_nothing_passes() {
+    for text in [
+        "KTAP version 1\n1..0\n",
+        "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: a\n    1..0\nok 1 a\n",
+        "KTAP version 1\n1..1\nok 1 a\n1..0\n",
+    ] {
+        assert!(!Report::read(text).is_success(), "{text}");
+    }
+}
+
+#[test]
+fn a_second_plan_does_not_hide_what_is_missing() {
+    let end = GOOD.find("    KTAP version 1\n    # Subtest: exec").expect("it is there");
+    assert!(!Report::read(&format!("{}1..1\n", &GOOD[..end])).is_success());
 }
 
 #[test]
