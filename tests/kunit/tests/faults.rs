@@ -198,7 +198,7 @@ fn a_case_that_blocks_ends_the_run() {
 }
 
 fn a_schedule_that_fails_is_reported() {
-    let mut explored = Explored { strategy: Strategy::Random, schedules: 5, windows: false };
+    let mut explored = Explored::new(Strategy::Random, 5);
     let request = Request::new().glob("faulty.fine").glob("faulty.dpc").glob("faulty.known");
     let report = run(&mut explored, &request, &mut |_| ());
     assert_has(&failed(&report, "faulty", "dpc"), &["expected: irql::current() == 7"]);
