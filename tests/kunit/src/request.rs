@@ -30,6 +30,8 @@ pub const IOCTL_RUN: u32 = CTL_CODE(FILE_DEVICE_UNKNOWN, 0x901, METHOD_BUFFERED,
 pub(crate) struct Request {
     text: Array<u8>,
     environment: Environment,
+    /// The part of the text that all globs are in: every case is held against them.
+    globs: (usize, usize),
 }
 
 impl Request {
@@ -38,8 +40,14 @@ impl Request {
     /// Errors: STATUS_INVALID_PARAMETER, STATUS_INSUFFICIENT_RESOURCES.
     pub(crate) fn new(text: &[u8]) -> Result<Self> {
         let default = if platform::dpcs_run() { Environment::Windows } else { Environment::Wine };
-        let mut request = Self { text: Array::copy_of(text)?, environment: default };
+        let mut request = Self { text: Array::copy_of(text)?, environment: default, globs: (0, 0) };
         for (key, value) in lines(checked(text)?) {
+            if key == "glob" {
+                // The key is a part of the text.
+                let start = key.as_ptr() as usize - text.as_ptr() as usize;
+                let end = text.len().min(start + key.len() + 1 + value.len());
+                request.globs = (if request.globs.1 == 0 { start } else { request.globs.0 }, end);
+            }
             let known = match key {
                 "environment" => {
                     request.environment = Environment::parse(value).ok_or(NtStatus::INVALID_PARAMETER)?;
@@ -118,8 +126,11 @@ impl Request {
     }
 
     fn globs(&self, suite: &Suite, case: &Case) -> bool {
-        let mut globs = self.values("glob").peekable();
-        globs.peek().is_none() || globs.any(|glob| crate::filter::glob_takes(glob, suite.name, case.name))
+        let (start, end) = self.globs;
+        // The text was checked, and the globs are lines of it.
+        let text = self.text.get(start..end).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or_default();
+        let mut globs = lines(text).filter(|(key, _)| *key == "glob");
+        text.is_empty() || globs.any(|(_, glob)| crate::filter::glob_takes(glob, suite.name, case.name))
     }
 }
 

@@ -40,6 +40,11 @@ enum State {
 
 /// The mappings, by where their first guard page begins. One table for the process: a block may outlive its kernel.
 static TABLE: Mutex<BTreeMap<usize, (usize, State)>> = Mutex::new(BTreeMap::new());
+/// Mappings that nobody uses, by their length, with no page accessible: mapping and unmapping cost more than most of what a
+/// schedule of explore mode does, and each needs the mappings of the one before.
+static SPARE: Mutex<BTreeMap<usize, Vec<usize>>> = Mutex::new(BTreeMap::new());
+/// Most spare mappings of one length.
+const SPARES: usize = 64;
 /// How many paged blocks are resident.
 static RESIDENT: AtomicUsize = AtomicUsize::new(0);
 
@@ -51,9 +56,13 @@ pub(crate) fn data(address: usize, size: usize) -> Range<usize> {
 /// A block that can be touched, or none if the host has no such pages.
 pub(crate) fn allocate(size: usize, paged: bool) -> Option<usize> {
     let length = size.next_multiple_of(PAGE);
-    let base = memory::map(length + 2 * PAGE)?.as_ptr() as usize;
+    let spare = SPARE.lock().get_mut(&(length + 2 * PAGE)).and_then(Vec::pop);
+    let base = match spare {
+        Some(base) => base,
+        None => memory::map(length + 2 * PAGE)?.as_ptr() as usize,
+    };
     let start = base + PAGE;
-    // SAFETY: the pages between the guards of a fresh mapping.
+    // SAFETY: the pages between the guards of a mapping that nobody uses.
     unsafe { memory::protect(start, length, true) };
     let state = if paged { State::Paged { resident: true, locks: 0 } } else { State::Live };
     TABLE.lock().insert(base, (length + 2 * PAGE, state));
@@ -124,10 +133,20 @@ pub(crate) fn is_freed(address: usize) -> bool {
         .is_some_and(|(base, (length, state))| address < base + length && *state == State::Freed)
 }
 
-/// Gives a block back to the host.
+/// Gives a block back, to be used again or to the host.
 pub(crate) fn release(address: usize, size: usize) {
-    let base = data(address, size).start - PAGE;
-    let (length, _) = TABLE.lock().remove(&base).expect("made by `allocate`");
+    let data = data(address, size);
+    let base = data.start - PAGE;
+    let (length, state) = TABLE.lock().remove(&base).expect("made by `allocate`");
+    if state != State::Freed {
+        // SAFETY: the pages of a block that nobody uses any more.
+        unsafe { memory::protect(data.start, data.len(), false) };
+    }
+    let mut spare = SPARE.lock();
+    let spare = spare.entry(length).or_default();
+    if spare.len() < SPARES {
+        return spare.push(base);
+    }
     let base = NonNull::new(base as *mut u8).expect("a mapping does not begin at 0");
     // SAFETY: mapped by `allocate`, and forgotten by the tables.
     unsafe { memory::unmap(base, length) };

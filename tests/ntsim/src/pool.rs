@@ -63,33 +63,34 @@ impl Kind {
     }
 }
 
-/// Return addresses, resolved only when they are printed.
-#[derive(Clone, Copy)]
-pub(crate) struct Trace {
-    addresses: [usize; TRACE_DEPTH],
-}
+/// Return addresses, resolved only when they are printed; none where they were not kept.
+#[derive(Clone)]
+pub(crate) struct Trace(Option<Box<[usize; TRACE_DEPTH]>>);
 
 impl Trace {
     /// The caller's.
     pub(crate) fn capture() -> Trace {
-        let mut trace = Trace { addresses: [0; TRACE_DEPTH] };
         // Millions of schedules have no use for traces: the replay of the one that fails has them.
         if engine().is_some_and(|engine| !engine.is_replay()) {
-            return trace;
+            return Trace(None);
         }
+        let mut addresses = Box::new([0; TRACE_DEPTH]);
         let mut next = 0;
         backtrace::trace(|frame| {
-            trace.addresses[next] = frame.ip() as usize;
+            addresses[next] = frame.ip() as usize;
             next += 1;
             next < TRACE_DEPTH
         });
-        trace
+        Trace(Some(addresses))
     }
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_frames(f, &self.addresses)
+        match &self.0 {
+            Some(addresses) => write_frames(f, &**addresses),
+            None => write!(f, " a place that the replay of the schedule tells"),
+        }
     }
 }
 
@@ -130,9 +131,9 @@ pub(crate) struct Block {
     /// Who allocated it.
     pub(crate) driver: Slot,
     /// Where it was allocated.
-    pub(crate) trace: Box<Trace>,
+    pub(crate) trace: Trace,
     /// Where it was freed, if it was.
-    pub(crate) freed: Option<Box<Trace>>,
+    pub(crate) freed: Option<Trace>,
 }
 
 impl Block {
@@ -224,7 +225,7 @@ fn allocate_on(kind: Kind, size: usize, tag: u32, on_pages: bool) -> NonNull<u8>
         tag,
         on_pages: pages.is_some(),
         driver: current().driver.get(),
-        trace: Box::new(Trace::capture()),
+        trace: Trace::capture(),
         freed: None,
     };
     let address = pages.unwrap_or_else(|| {
@@ -266,19 +267,19 @@ pub(crate) fn find(address: usize) -> Found {
     match table.blocks.get(&address) {
         Some(block) if block.freed.is_none() => Found::Live(block.clone()),
         Some(block) => Found::Freed(block.clone()),
-        None => Found::Unknown(around(&table, address)),
+        None => Found::Unknown(around(&table, address).map(|(start, block)| (start, block.clone()))),
     }
 }
 
 /// The block, live or freed, that an address lies in, with its address.
-fn around(table: &Table, address: usize) -> Option<(usize, Block)> {
+fn around(table: &Table, address: usize) -> Option<(usize, &Block)> {
     let (&start, block) = table.blocks.range(..=address).next_back()?;
-    (address < start + block.size).then(|| (start, block.clone()))
+    (address < start + block.size).then_some((start, block))
 }
 
 /// The block, live or freed, that an address lies in, with its address.
 pub(crate) fn containing(address: usize) -> Option<(usize, Block)> {
-    around(&system().pool.table.lock(), address)
+    around(&system().pool.table.lock(), address).map(|(start, block)| (start, block.clone()))
 }
 
 /// The block, live or freed, that ends in front of `end` with only slack in between, for a report: none if the table is locked.
@@ -322,7 +323,7 @@ pub(crate) fn free(address: usize, block: &Block) {
         if entry.freed.is_some() {
             violation(&rules::POOL_DOUBLE_FREE, format_args!("{address:#x} is freed twice at the same time: {entry}"));
         }
-        entry.freed = Some(Box::new(Trace::capture()));
+        entry.freed = Some(Trace::capture());
         if block.on_pages {
             pages::retire(address, block.size);
         } else {

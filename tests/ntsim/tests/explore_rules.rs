@@ -3,10 +3,11 @@
 
 mod support;
 
-use ntsim::explore::{Explore, Report, Strategy, pause, point, quiet};
+use ntsim::explore::{Explore, Report, Strategy, pause, point, quiet, window};
 use ntsim::{Builder, Kernel, spawn_host};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 use support::*;
 use wsk_sys::*;
 
@@ -153,4 +154,99 @@ fn a_search_among_threads_that_wait_by_looking_ends() {
 #[test]
 fn a_quiet_part_is_fair() {
     Explore::new("quiet and fair").schedules(3).run(|| quiet(|| two_wait_for_a_third(pause)));
+}
+
+/// A schedule of windows, with a slack of its own, is repeated without being told either.
+#[test]
+fn a_replay_needs_nothing_but_its_schedule() {
+    let body = || {
+        let kernel = processors(2).start();
+        let timer = Timer::new(NotificationTimer);
+        timer.set(-5 * MILLISECOND, 0, None);
+        let thread = spawn_host("other", || (0..20).for_each(|_| point("other")));
+        window(true);
+        (0..20).for_each(|_| point("body"));
+        window(false);
+        thread.join();
+        assert_eq!(timer.wait(PATIENCE), STATUS_SUCCESS);
+        kernel.shutdown();
+    };
+    for slack in [0, 1, 10] {
+        for windows in [false, true] {
+            let explore = Explore::new("terms").slack(Duration::from_millis(slack)).windows(windows);
+            let report = explore.schedules(20).step_limit(5000).run(body);
+            let replayed = Explore::replay(&report.last, body);
+            assert_eq!((&replayed.last, replayed.digest), (&report.last, report.digest));
+        }
+    }
+}
+
+/// What a thread learns by two calls of one kind, while another changes what they look at: both may be before the change, both
+/// after it, or one on each side, since each call is a point.
+fn is_seen_between<T: Copy + Send + Sync + 'static>(
+    set_up: fn() -> T,
+    look: impl Fn(T) -> bool + Copy + 'static,
+    change: fn(T),
+) {
+    let seen = Arc::new([const { AtomicBool::new(false) }; 3]);
+    let noted = seen.clone();
+    let body = move || {
+        let kernel = quiet(|| processors(2).start());
+        let object = set_up();
+        let thread = spawn_host("changer", move || change(object));
+        let looks = [look(object), look(object)];
+        noted[usize::from(looks[0]) + usize::from(looks[1])].store(true, Relaxed);
+        quiet(|| {
+            thread.join();
+            kernel.shutdown();
+        });
+    };
+    let report =
+        Explore::new("seen").strategy(Strategy::Exhaustive { preemptions: Some(2) }).schedules(100_000).run(body);
+    assert!(report.complete, "{report:?}");
+    assert!(seen.iter().all(|seen| seen.load(Relaxed)), "{seen:?}");
+}
+
+#[test]
+fn an_event_is_set_between_two_reads_of_it() {
+    // SAFETY: initialized.
+    let read = |event: Event| unsafe { KeReadStateEvent(event.0) } != 0;
+    is_seen_between(
+        || Event::new(NotificationEvent, false),
+        read,
+        |event| {
+            event.set();
+        },
+    );
+}
+
+#[test]
+fn rundown_begins_between_two_acquires() {
+    #[derive(Clone, Copy)]
+    struct Rundown(*mut EX_RUNDOWN_REF);
+    // SAFETY: made to be shared.
+    unsafe impl Send for Rundown {}
+    // SAFETY: as above.
+    unsafe impl Sync for Rundown {}
+    impl Rundown {
+        fn new() -> Rundown {
+            // SAFETY: plain data, for which zero is valid; never freed.
+            let rundown = Box::into_raw(Box::new(unsafe { std::mem::zeroed() }));
+            // SAFETY: valid for writes.
+            unsafe { ExInitializeRundownProtection(rundown) };
+            Rundown(rundown)
+        }
+    }
+    let acquire = |rundown: Rundown| {
+        // SAFETY: initialized; released if acquired.
+        unsafe {
+            let acquired = ExAcquireRundownProtection(rundown.0) != 0;
+            if acquired {
+                ExReleaseRundownProtection(rundown.0);
+            }
+            acquired
+        }
+    };
+    // SAFETY: initialized.
+    is_seen_between(Rundown::new, acquire, |rundown| unsafe { ExWaitForRundownProtectionRelease(rundown.0) });
 }

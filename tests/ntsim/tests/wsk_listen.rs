@@ -407,10 +407,11 @@ fn a_listener_that_dies(net: &Net) {
     let acceptor = Acceptor::new(Client::new());
     let listening = Listening::at(&wsk, loopback(), Some(&acceptor));
     assert_eq!(control_events(listening.sock(), WSK_EVENT_ACCEPT), STATUS_SUCCESS);
-    let address = listening.address().unwrap();
+    let address = listening.address();
     let accept = listening.accept();
-    // The last call before its end.
-    assert!(listening.address().is_ok_and(|same| same == address));
+    // The call that its end follows, sooner or later.
+    let again = listening.address();
+    assert!(again == address || again == Err(STATUS_FILE_FORCED_CLOSED));
     assert_eq!(accept.wait(), (STATUS_FILE_FORCED_CLOSED, 0));
     assert_eq!(acceptor.next(), Came::Useless);
     assert_eq!(listening.accept().wait(), (STATUS_FILE_FORCED_CLOSED, 0));
@@ -422,7 +423,6 @@ fn a_listener_that_dies(net: &Net) {
 fn accepts_end_whatever_strikes_them(net: &Net) {
     use FaultKind::*;
     let kinds = [Status, Hold, Pending, IgnoredCancel, ForcedClose, Inline, OtherProcessor, Delay, MissedCancel];
-    let (mut brought, mut not) = (0, 0);
     for seed in 0..30 {
         let faults = kinds.into_iter().fold(Faults::none(), |faults, kind| faults.one_in(kind, 8));
         let _kernel = Running::start(net.builder().seed(seed).faults(faults.only(&[Operation::Accept])));
@@ -437,16 +437,17 @@ fn accepts_end_whatever_strikes_them(net: &Net) {
         accepts[3].cancel();
         listening.close();
         for accept in &accepts {
-            if let (STATUS_SUCCESS, socket) = accept.wait() {
-                Sock(socket as *mut WSK_SOCKET).close();
-                brought += 1;
-            } else {
-                not += 1;
+            match accept.wait() {
+                (STATUS_SUCCESS, socket) => Sock(socket as *mut WSK_SOCKET).close(),
+                // Which of them bring something is a matter of time; what does not brings nothing.
+                (status, information) => {
+                    let known = [STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_FILE_FORCED_CLOSED];
+                    assert!(known.contains(&status) && information == 0, "{status:x} {information:x}");
+                }
             }
         }
         clients.into_iter().for_each(Sock::close);
     }
-    assert!(brought > 20 && not > 20, "{brought} {not}");
 }
 
 /// A connection that is reset before anybody accepts it is gone.

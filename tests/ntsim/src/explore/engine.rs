@@ -4,7 +4,7 @@
 //! (through the loop in [`Engine::run`], which resumes one actor at a time).
 
 use super::actor::{Actor, Wait};
-use super::schedule::Picks;
+use super::schedule::{Picks, Terms};
 use super::strategy::{Options, Picker};
 use super::turns::Turns;
 use crate::rules;
@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     running: Cell<usize>,
     /// Turns that actors have had.
     turn: Cell<u64>,
+    /// Memory for the actors that can go on, kept from pick to pick.
+    able: RefCell<Vec<usize>>,
     /// Points that the running actor has gone on through.
     in_a_row: Cell<u32>,
     picker: RefCell<Box<dyn Picker>>,
@@ -84,6 +86,8 @@ pub(crate) struct Engine {
     quiet: Cell<u32>,
     /// Only the windows of the body are explored; see [`open_window`](Self::open_window).
     windows: bool,
+    /// The body is inside a window.
+    window: Cell<bool>,
     /// Mutexes of the kernel itself that the running actor holds; nobody else goes on meanwhile.
     internal_locks: Cell<u32>,
     /// Stacks of actors that have ended.
@@ -91,12 +95,13 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(picker: Box<dyn Picker>, slack: u64, step_limit: u64, windows: bool, keep_all: bool) -> Engine {
+    pub(super) fn new(picker: Box<dyn Picker>, terms: &Terms, keep_all: bool) -> Engine {
         Engine {
             actors: RefCell::default(),
             names: RefCell::default(),
             running: Cell::new(BODY),
             turn: Cell::new(0),
+            able: RefCell::default(),
             in_a_row: Cell::new(0),
             picker: RefCell::new(picker),
             schedule: RefCell::default(),
@@ -106,11 +111,12 @@ impl Engine {
             now: Cell::new(START),
             steps: Cell::new(0),
             progress: Arc::default(),
-            slack,
-            step_limit,
+            slack: terms.slack,
+            step_limit: terms.step_limit,
             waits: Cell::new(0),
             quiet: Cell::new(0),
-            windows,
+            windows: terms.windows,
+            window: Cell::new(false),
             internal_locks: Cell::new(0),
             stacks: RefCell::default(),
         }
@@ -130,6 +136,7 @@ impl Engine {
         self.steps.set(0);
         self.turn.set(0);
         self.waits.set(0);
+        self.window.set(false);
         self.quiet.set(u32::from(quiet) + u32::from(self.windows));
         ENGINE.set(self);
         let body: *const dyn Fn() = body;
@@ -308,12 +315,13 @@ impl Engine {
         loop {
             let turn = self.turn.get() + 1;
             self.turn.set(turn);
-            let mut actors = self.able(me, goes_on);
+            let mut actors = self.able.take();
+            self.find_able(&mut actors, me, goes_on);
             let first = me.filter(|&me| goes_on && actors.first() == Some(&me));
             if let Some(me) = me.filter(|_| !goes_on) {
                 self.actor(me).turns.gives_way(turn, &actors, |id| self.turns(id));
                 // It is not asked while anybody else can go on: what it waits for would never come.
-                if actors.is_empty() && self.can_run(me) {
+                if actors.is_empty() && self.can_run(self.actor(me)) {
                     actors.push(me);
                 }
             }
@@ -324,10 +332,12 @@ impl Engine {
                 continue;
             }
             let mut picker = self.picker.borrow_mut();
-            let clock =
-                self.quiet.get() == 0 && self.next_deadline().is_some_and(|at| at - self.now.get() <= self.slack);
+            let clock = match self.quiet.get() {
+                0 => self.next_deadline().map(|at| at - self.now.get()).filter(|&jump| jump <= self.slack),
+                _ => None,
+            };
             let options = Options { actors: &actors, first_goes_on: first.is_some(), clock };
-            let pick = if self.quiet.get() != 0 || actors.len() == 1 && !clock {
+            let pick = if self.quiet.get() != 0 || actors.len() == 1 && clock.is_none() {
                 0
             } else {
                 let pick = picker.pick(&options);
@@ -339,6 +349,7 @@ impl Engine {
                 Some(&next) => {
                     self.place(next);
                     self.turns(next).takes(turn);
+                    self.able.replace(actors);
                     return next;
                 }
                 None => {
@@ -348,21 +359,23 @@ impl Engine {
         }
     }
 
-    /// The actors that can go on now: first the one that asks, if it wants to, then the others in turn.
-    fn able(&self, me: Option<usize>, goes_on: bool) -> Vec<usize> {
-        let count = self.actors.borrow().len();
-        let running = self.running.get();
-        let mut able = Vec::with_capacity(count);
-        able.extend(me.filter(|&me| goes_on && self.can_run(me)));
-        let in_turn = (running + 1..count).chain(0..=running);
-        able.extend(in_turn.filter(|&id| Some(id) != me && self.can_run(id)));
+    /// Finds the actors that can go on now: first the one that asks, if it wants to, then the others in turn.
+    fn find_able(&self, able: &mut Vec<usize>, me: Option<usize>, goes_on: bool) {
+        let actors = self.actors.borrow();
+        let next = self.running.get() + 1;
+        able.clear();
+        able.extend(me.filter(|&me| goes_on && self.can_run(&actors[me])));
+        for id in (next..actors.len()).chain(0..next) {
+            if Some(id) != me && self.can_run(&actors[id]) {
+                able.push(id);
+            }
+        }
         // Of all that can run, somebody is behind nobody.
-        let behind = |&id: &usize| self.turns(id).is_behind(&able, |id| self.turns(id));
+        let behind = |&id: &usize| actors[id].turns.is_behind(able, |id| &actors[id].turns);
         if able.iter().any(behind) {
             let behind: Vec<_> = able.iter().copied().filter(behind).collect();
             able.retain(|id| !behind.contains(id));
         }
-        able
     }
 
     fn turns(&self, id: usize) -> &Turns {
@@ -370,8 +383,7 @@ impl Engine {
     }
 
     /// Whether an actor can go on now.
-    fn can_run(&self, id: usize) -> bool {
-        let actor = self.actor(id);
+    fn can_run(&self, actor: &Actor) -> bool {
         if actor.ended.get() || actor.wait.get().is_some_and(|wait| wait.deadline > self.now.get()) {
             return false;
         }
@@ -465,8 +477,13 @@ impl Engine {
         self.events_kept == usize::MAX
     }
 
-    /// Begins or ends a window, if windows are what is explored.
+    /// Begins or ends a window, which counts if windows are what is explored.
     pub(super) fn open_window(&self, open: bool) {
+        match (self.window.replace(open), open) {
+            (true, true) => panic!("a window begins inside another"),
+            (false, false) => panic!("a window ends that has not begun"),
+            _ => {}
+        }
         if self.windows {
             self.set_quiet(!open);
         }

@@ -20,11 +20,12 @@
 //! strategy says so, as on a machine that is slow.
 //!
 //! # Files
-//! `engine` the scheduler; `actor` one coroutine; `overrun` who tells a step without an end; `points` which kernel calls are
-//! points; `strategy` who picks; `turns` what keeps picks fair; `schedule` a schedule as text; `run` the public
+//! `engine` the scheduler; `actor` one coroutine; `overrun` who tells a step without an end; `calls` which kernel calls are
+//! points, `points` the others; `strategy` who picks; `turns` what keeps picks fair; `schedule` a schedule as text; `run` the public
 //! side, with the report of a failure.
 
 mod actor;
+mod calls;
 mod engine;
 mod overrun;
 mod points;
@@ -33,9 +34,9 @@ mod schedule;
 mod strategy;
 mod turns;
 
+pub(crate) use calls::{after, before};
 pub(crate) use engine::{Engine, engine};
 pub use points::{SEEDED_BUG, pause, point};
-pub(crate) use points::{after, before};
 pub(crate) use run::failure_report;
 pub use run::{Explore, REPLAY, Report, SCHEDULES, SEED, exploring, quiet, window};
 pub use strategy::Strategy;

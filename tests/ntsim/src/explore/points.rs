@@ -1,65 +1,9 @@
-//! Which kernel calls are points: those that others can see before or after. What a driver does between two of them is one
-//! step, unless its own atomics are points too, as those of wsk-async are with its feature `explore`.
+//! Points beside those of the kernel's calls. What a driver does between two points is one step, unless its own atomics are
+//! points too, as those of wsk-async are with its feature `explore`.
 
 use super::engine;
 use crate::{pool, sched};
 use std::sync::LazyLock;
-
-/// Whether somebody else may go on before the call: what it does depends on what others did.
-pub(crate) fn before(call: &str) -> bool {
-    call.starts_with("Wsk")
-        || matches!(
-            call,
-            "IoAcquireCancelSpinLock"
-                | "IoCancelIrp"
-                | "IoDeleteDevice"
-                | "IoQueueWorkItem"
-                | "IofCallDriver"
-                | "IofCompleteRequest"
-                | "KeAcquireInStackQueuedSpinLock"
-                | "KeAcquireInStackQueuedSpinLockAtDpcLevel"
-                | "KeAcquireSpinLockAtDpcLevel"
-                | "KeAcquireSpinLockRaiseToDpc"
-                | "KeCancelTimer"
-                | "KeClearEvent"
-                | "KeDelayExecutionThread"
-                | "KeFlushQueuedDpcs"
-                | "KeInsertQueueDpc"
-                | "KeRemoveQueueDpc"
-                | "KeResetEvent"
-                | "KeSetEvent"
-                | "KeSetTimerEx"
-                | "KeWaitForMultipleObjects"
-                | "KeWaitForSingleObject"
-                | "KfRaiseIrql"
-                | "PsCreateSystemThread"
-                | "cancel by the host program"
-                | "close by the host program"
-                | "ioctl by the host program"
-        )
-}
-
-/// Whether somebody else may go on after the call, before its caller does anything else: it handed something over, or let
-/// others in.
-pub(crate) fn after(call: &str) -> bool {
-    call.starts_with("Wsk")
-        || matches!(
-            call,
-            "IoCancelIrp"
-                | "IoQueueWorkItem"
-                | "IoReleaseCancelSpinLock"
-                | "IofCallDriver"
-                | "KeInsertQueueDpc"
-                | "KeLowerIrql"
-                | "KeReleaseInStackQueuedSpinLock"
-                | "KeReleaseInStackQueuedSpinLockFromDpcLevel"
-                | "KeReleaseSpinLock"
-                | "KeReleaseSpinLockFromDpcLevel"
-                | "KeSetEvent"
-                | "KeSetTimerEx"
-                | "PsCreateSystemThread"
-        )
-}
 
 /// For a driver or test that wants accesses of its own explored: it calls this before each. Does nothing in live mode.
 pub fn point(what: &'static str) {

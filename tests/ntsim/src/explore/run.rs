@@ -2,9 +2,10 @@
 
 use super::engine::{Engine, engine};
 use super::overrun::Overrun;
-use super::schedule;
+use super::schedule::{self, Terms};
 use super::strategy::{Exhaustive, Pct, Picker, Random, Replay, Strategy};
 use crate::clock;
+use crate::host::memory;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -55,6 +56,7 @@ pub struct Report {
 #[derive(Clone)]
 struct Running {
     name: String,
+    terms: Terms,
     strategy: String,
     number: u64,
 }
@@ -74,7 +76,7 @@ impl Explore {
             schedules: 1000,
             seed: 0,
             slack: None,
-            step_limit: 1_000_000,
+            step_limit: schedule::STEP_LIMIT,
             windows: false,
         }
     }
@@ -98,7 +100,8 @@ impl Explore {
     }
 
     /// How far time may jump while somebody can run, as on a machine that is slow: a timer that is due later than that is never
-    /// early in the eyes of others. Default: 100 ms with the random strategies, nothing with an exhaustive one.
+    /// early in the eyes of others. For each jump of the random strategies; for all jumps of a schedule together in an
+    /// exhaustive search, which tries every one. Default: 100 ms with the random strategies, nothing with an exhaustive one.
     pub fn slack(mut self, slack: Duration) -> Explore {
         self.slack = Some(slack);
         self
@@ -121,7 +124,7 @@ impl Explore {
     /// runs once without any exploration, so that what drivers and tests remember between runs is the same in all schedules.
     pub fn run(mut self, body: impl Fn()) -> Report {
         let mut picker: Box<dyn Picker> = match self.strategy {
-            Strategy::Exhaustive { preemptions } => Box::new(Exhaustive::new(preemptions)),
+            Strategy::Exhaustive { preemptions } => Box::new(Exhaustive::new(preemptions, self.terms().slack)),
             Strategy::Pct { depth } => Box::new(Pct::new(self.seed_in_force(), depth)),
             Strategy::Random => Box::new(Random::new(self.seed_in_force())),
         };
@@ -132,19 +135,35 @@ impl Explore {
         }
         let replay = std::env::var(REPLAY).ok();
         if let Some(replay) = &replay {
-            let (name, picks) = parse(replay);
+            let (name, terms, picks) = parse(replay);
             if name != self.name {
                 return Report { schedules: 0, complete: false, longest: 0, last: String::new(), digest: 0 };
             }
+            self = self.on(terms);
             picker = Box::new(Replay::new(picks));
         }
         self.run_with(picker, replay.is_some(), &body)
     }
 
-    /// Repeats one schedule of an exploration with a random strategy, as [`Report::last`] has it.
+    /// Repeats one schedule of an exploration, as [`Report::last`] has it.
     pub fn replay(last: &str, body: impl Fn()) -> Report {
-        let (name, picks) = parse(last);
-        Explore::new(name).run_with(Box::new(Replay::new(picks)), true, &body)
+        let (name, terms, picks) = parse(last);
+        Explore::new(name).on(terms).run_with(Box::new(Replay::new(picks)), true, &body)
+    }
+
+    /// What its schedules depend on.
+    fn terms(&self) -> Terms {
+        let usual = if matches!(self.strategy, Strategy::Exhaustive { .. }) { Duration::ZERO } else { SLACK };
+        let slack = clock::from_duration(self.slack.unwrap_or(usual));
+        Terms { slack, windows: self.windows, step_limit: self.step_limit }
+    }
+
+    /// The same on other terms, those of a schedule that is repeated.
+    fn on(mut self, terms: Terms) -> Explore {
+        self.slack = Some(clock::to_duration(terms.slack));
+        self.windows = terms.windows;
+        self.step_limit = terms.step_limit;
+        self
     }
 
     fn seed_in_force(&self) -> u64 {
@@ -153,9 +172,9 @@ impl Explore {
 
     fn run_with(&self, picker: Box<dyn Picker>, replayed: bool, body: &dyn Fn()) -> Report {
         report_panics();
-        let usual = if matches!(self.strategy, Strategy::Exhaustive { .. }) { Duration::ZERO } else { SLACK };
-        let slack = clock::from_duration(self.slack.unwrap_or(usual));
-        let engine = Engine::new(picker, slack, self.step_limit, self.windows, replayed);
+        memory::keep_freed_memory();
+        let terms = self.terms();
+        let engine = Engine::new(picker, &terms, replayed);
         let strategy = match (replayed, self.strategy) {
             (true, _) => "replay".into(),
             (_, Strategy::Random) => format!("random, seed {}", self.seed_in_force()),
@@ -165,7 +184,7 @@ impl Explore {
         };
         let mut report = Report { schedules: 0, complete: false, longest: 0, last: String::new(), digest: 0 };
         let running = |number| {
-            let running = Running { name: self.name.clone(), strategy: strategy.clone(), number };
+            let running = Running { name: self.name.clone(), terms, strategy: strategy.clone(), number };
             RUNNING.with_borrow_mut(|now| *now = Some(running));
         };
         running(0);
@@ -180,7 +199,7 @@ impl Explore {
             report.schedules += 1;
             report.longest = report.longest.max(engine.steps());
         }
-        report.last = format!("{}:{}", self.name, schedule::write(&engine.schedule()));
+        report.last = format!("{}:{terms}:{}", self.name, schedule::write(&engine.schedule()));
         report.digest = engine.digest();
         RUNNING.with_borrow_mut(|now| *now = None);
         if replayed {
@@ -193,11 +212,13 @@ impl Explore {
 }
 
 /// Reads what a report prints.
-fn parse(replay: &str) -> (&str, schedule::Picks) {
-    let Some((name, picks)) = replay.split_once(':') else {
-        panic!("{REPLAY} is `name:schedule`, as a report prints it")
+fn parse(replay: &str) -> (&str, Terms, schedule::Picks) {
+    let mut parts = replay.splitn(3, ':');
+    let (Some(name), Some(terms), Some(picks)) = (parts.next(), parts.next(), parts.next()) else {
+        panic!("{REPLAY} is `name:terms:schedule`, as a report prints it")
     };
-    (name, schedule::read(picks).unwrap_or_else(|error| panic!("{REPLAY}: {error}")))
+    let read = || Ok((name, Terms::read(terms)?, schedule::read(picks)?));
+    read().unwrap_or_else(|error: String| panic!("{REPLAY}: {error}"))
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -231,14 +252,14 @@ pub fn window(open: bool) {
 pub(crate) fn failure_report() -> Option<String> {
     let engine = engine()?;
     let running = RUNNING.with_borrow(Clone::clone)?;
-    let Running { name, strategy, number } = running;
+    let Running { name, terms, strategy, number } = running;
     let mut text = String::new();
     let schedule = schedule::write(&engine.schedule());
     let _ = match number {
         0 => writeln!(text, "    schedule: none yet ({name}, the run without exploration)"),
         _ => writeln!(text, "    schedule: number {number} of {name} ({strategy}), {} steps", engine.steps()),
     };
-    let _ = writeln!(text, "    replay:   {REPLAY}='{name}:{schedule}'");
+    let _ = writeln!(text, "    replay:   {REPLAY}='{name}:{terms}:{schedule}'");
     let _ = writeln!(text, "    digest:   {:016x}", engine.digest());
     let _ = writeln!(text, "    the last events:");
     engine.write_events(&mut text);

@@ -1,10 +1,59 @@
-//! A schedule as text: short enough to paste into a shell, since most picks are "go on" (0).
+//! A schedule as text, with what it depends on: short enough to paste into a shell, since most picks are "go on" (0).
 //!
-//! Picks are separated by `.`; a run of n zeros, n above 1, is `zn`. Zeros at the end are left out: beyond its end a schedule
+//! The terms come first: `slack=1000000,windows`, say. Picks are separated by `.`; a run of n zeros, n above 1, is `zn`. Zeros at the end are left out: beyond its end a schedule
 //! goes on.
+
+use std::fmt;
 
 /// Picks, in their order: which of the possibilities at each point that had more than one.
 pub(super) type Picks = Vec<u16>;
+
+/// What a schedule depends on beside its picks: which possibilities there are at each point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How far time may jump while somebody can run, in 100 ns.
+    pub(super) slack: u64,
+    /// Only windows are explored.
+    pub(super) windows: bool,
+    /// Steps after which it counts as endless.
+    pub(super) step_limit: u64,
+}
+
+/// The usual [`Terms::step_limit`], which is not written.
+pub(super) const STEP_LIMIT: u64 = 1_000_000;
+
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slack={}", self.slack)?;
+        if self.windows {
+            write!(f, ",windows")?;
+        }
+        if self.step_limit != STEP_LIMIT {
+            write!(f, ",steps={}", self.step_limit)?;
+        }
+        Ok(())
+    }
+}
+
+impl Terms {
+    /// Text as terms.
+    pub(super) fn read(text: &str) -> Result<Terms, String> {
+        let mut terms = Terms { slack: 0, windows: false, step_limit: STEP_LIMIT };
+        for term in text.split(',') {
+            let value = |name| term.strip_prefix(name)?.parse().ok();
+            if let Some(slack) = value("slack=") {
+                terms.slack = slack;
+            } else if let Some(limit) = value("steps=") {
+                terms.step_limit = limit;
+            } else if term == "windows" {
+                terms.windows = true;
+            } else {
+                return Err(format!("`{term}` is no term of a schedule"));
+            }
+        }
+        Ok(terms)
+    }
+}
 
 /// Longest run of zeros that is believed: more would be a slip of the keyboard, and fill the host's memory.
 const LONGEST_RUN: usize = 1 << 28;
@@ -56,6 +105,17 @@ mod tests {
         fn every_schedule_is_read_as_it_was_written(picks in schedules()) {
             let end = picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
             prop_assert_eq!(read(&write(&picks)), Ok(picks[..end].to_vec()));
+        }
+    }
+
+    #[test]
+    fn terms_and_back() {
+        for (slack, windows, step_limit) in [(0, false, STEP_LIMIT), (1_000_000, true, STEP_LIMIT), (7, true, 300)] {
+            let terms = Terms { slack, windows, step_limit };
+            assert_eq!(Terms::read(&terms.to_string()), Ok(terms));
+        }
+        for text in ["", "slack", "slack=x", "windows=", "z3.1", "slack=1,,windows"] {
+            assert!(Terms::read(text).is_err(), "{text}");
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 /// How the schedules of an exploration are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// Every schedule, depth first. With a bound, every schedule that takes a processor away from an actor that could go on
-    /// at most so many times.
+    /// Every schedule, depth first. With a bound, every schedule that takes a processor away from an actor that could go on,
+    /// or lets a timer be early (see [`Explore::slack`](super::Explore::slack)), at most so many times in all.
     Exhaustive {
         /// The bound.
         preemptions: Option<u32>,
@@ -28,13 +28,13 @@ pub(super) struct Options<'a> {
     pub(super) actors: &'a [usize],
     /// Whether the first would just go on: another pick takes its processor away.
     pub(super) first_goes_on: bool,
-    /// Whether time could pass instead: that is the option after the actors.
-    pub(super) clock: bool,
+    /// How far time could jump instead, in 100 ns, if it could: that is the option after the actors.
+    pub(super) clock: Option<u64>,
 }
 
 impl Options<'_> {
     fn count(&self) -> usize {
-        self.actors.len() + usize::from(self.clock)
+        self.actors.len() + usize::from(self.clock.is_some())
     }
 }
 
@@ -75,7 +75,7 @@ impl Picker for Random {
     }
 
     fn pick(&mut self, options: &Options<'_>) -> usize {
-        if options.clock && self.random.u32(..CLOCK_ONE_IN) == 0 {
+        if options.clock.is_some() && self.random.u32(..CLOCK_ONE_IN) == 0 {
             return options.actors.len();
         }
         if options.first_goes_on && self.random.u32(..8) < self.sticky {
@@ -120,6 +120,12 @@ impl Pct {
         self.priorities[actor]
     }
 
+    /// Which of the actors has the highest priority.
+    fn highest(&mut self, actors: &[usize]) -> usize {
+        let highest = (0..actors.len()).max_by_key(|&index| self.priority(actors[index]));
+        highest.expect("there is an actor to pick")
+    }
+
     fn lower(&mut self, actor: usize) {
         self.priority(actor);
         self.lowest -= 1;
@@ -133,20 +139,25 @@ impl Picker for Pct {
         self.picks = 0;
         self.lowest = u64::MAX / 2;
         self.priorities.clear();
-        self.changes = (1..self.depth).map(|_| self.random.u64(..self.longest)).collect();
+        self.changes.clear();
+        // Each at a pick of its own, the first and the last among them.
+        let changes = u64::from(self.depth.saturating_sub(1)).min(self.longest);
+        while (self.changes.len() as u64) < changes {
+            self.changes.insert(self.random.u64(1..=self.longest));
+        }
         true
     }
 
     fn pick(&mut self, options: &Options<'_>) -> usize {
         self.picks += 1;
-        if options.clock && self.random.u32(..CLOCK_ONE_IN) == 0 {
+        if options.clock.is_some() && self.random.u32(..CLOCK_ONE_IN) == 0 {
             return options.actors.len();
         }
         if self.changes.contains(&self.picks) {
-            self.lower(options.actors[0]);
+            let highest = self.highest(options.actors);
+            self.lower(options.actors[highest]);
         }
-        let highest = (0..options.actors.len()).max_by_key(|&index| self.priority(options.actors[index]));
-        highest.expect("there is an actor to pick")
+        self.highest(options.actors)
     }
 
     fn choose(&mut self, count: usize) -> usize {
@@ -165,16 +176,21 @@ impl Picker for Pct {
 /// [`Strategy::Exhaustive`]: a depth-first walk through the tree of picks.
 pub(super) struct Exhaustive {
     bound: Option<u32>,
+    /// How far time jumps in one schedule while somebody can run, in all: without a limit, a periodic timer could be early
+    /// for ever.
+    slack: u64,
     /// The path to the schedule at hand: which of how many.
     path: Vec<(u16, u16)>,
     depth: usize,
     preemptions: u32,
+    /// How far time has jumped.
+    jumped: u64,
     begun: bool,
 }
 
 impl Exhaustive {
-    pub(super) fn new(bound: Option<u32>) -> Exhaustive {
-        Exhaustive { bound, path: Vec::new(), depth: 0, preemptions: 0, begun: false }
+    pub(super) fn new(bound: Option<u32>, slack: u64) -> Exhaustive {
+        Exhaustive { bound, slack, path: Vec::new(), depth: 0, preemptions: 0, jumped: 0, begun: false }
     }
 
     fn branch(&mut self, count: usize) -> usize {
@@ -208,15 +224,24 @@ impl Picker for Exhaustive {
         self.begun = true;
         self.depth = 0;
         self.preemptions = 0;
+        self.jumped = 0;
         true
     }
 
     fn pick(&mut self, options: &Options<'_>) -> usize {
-        if options.first_goes_on && self.bound.is_some_and(|bound| self.preemptions >= bound) {
+        let used_up = self.bound.is_some_and(|bound| self.preemptions >= bound);
+        if options.first_goes_on && used_up {
             return 0;
         }
-        let pick = self.branch(options.count());
-        self.preemptions += u32::from(options.first_goes_on && pick != 0);
+        let actors = options.actors.len();
+        let jump = options.clock.filter(|jump| !used_up && self.jumped + jump <= self.slack);
+        let pick = self.branch(actors + usize::from(jump.is_some()));
+        if let Some(jump) = jump.filter(|_| pick == actors) {
+            self.jumped += jump;
+            self.preemptions += 1;
+        } else {
+            self.preemptions += u32::from(options.first_goes_on && pick != 0);
+        }
         pick
     }
 
@@ -264,5 +289,59 @@ impl Picker for Replay {
 
     fn happens(&mut self, _one_in: u32) -> bool {
         self.take(2) == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priorities_change_at_every_pick_in_some_schedule() {
+        let mut pct = Pct::new(0, 3);
+        let mut seen = BTreeSet::new();
+        for _ in 0..2000 {
+            pct.begin();
+            assert_eq!(pct.changes.len(), 2, "a depth of 3 is two changes in each schedule");
+            seen.extend(pct.changes.iter().copied());
+        }
+        assert!(seen.into_iter().eq(1..=64), "every pick of a schedule, from the first to the last");
+    }
+
+    #[test]
+    fn a_change_takes_the_turn_of_who_has_it() {
+        for seed in 0..50 {
+            let mut pct = Pct::new(seed, 2);
+            pct.begin();
+            let [before, after] = [BTreeSet::new(), BTreeSet::from([1])].map(|changes| {
+                (pct.changes, pct.picks) = (changes, 0);
+                pct.pick(&Options { actors: &[0, 1, 2], first_goes_on: false, clock: None })
+            });
+            assert_ne!(before, after, "who was the highest is not any more");
+        }
+    }
+
+    /// How often time jumps, in each schedule of an actor that could go on four times while timers are due in 10 and 20.
+    fn jumps(bound: Option<u32>, slack: u64) -> BTreeSet<u32> {
+        let (mut exhaustive, mut seen) = (Exhaustive::new(bound, slack), BTreeSet::new());
+        while exhaustive.begin() {
+            let mut timers = vec![10, 10];
+            for _ in 0..4 {
+                let options = Options { actors: &[0], first_goes_on: true, clock: timers.first().copied() };
+                if exhaustive.pick(&options) == 1 {
+                    timers.pop();
+                }
+            }
+            seen.insert(2 - timers.len() as u32);
+        }
+        seen
+    }
+
+    #[test]
+    fn an_exhaustive_search_lets_timers_be_early_within_its_slack_and_its_bound() {
+        assert_eq!(jumps(None, 0), BTreeSet::from([0]));
+        assert_eq!(jumps(None, 10), BTreeSet::from([0, 1]));
+        assert_eq!(jumps(None, 20), BTreeSet::from([0, 1, 2]));
+        assert_eq!(jumps(Some(1), 20), BTreeSet::from([0, 1]));
     }
 }

@@ -34,6 +34,23 @@ pub(crate) unsafe fn unmap(pages: NonNull<u8>, length: usize) {
     assert_eq!(result, 0, "pages of `map` can be unmapped");
 }
 
+/// Lets the process keep the memory that it frees: explore mode frees the same blocks thousands of times a second, and the
+/// host's own calls and page faults would cost as much as all the rest.
+pub(crate) fn keep_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        static ASKED: std::sync::Once = std::sync::Once::new();
+        /// Blocks below this size come from the heap, and the heap keeps that much at its end.
+        const KEPT: libc::c_int = 256 << 20;
+        // SAFETY: settings of the allocator, which may be changed at any time.
+        ASKED.call_once(|| unsafe {
+            // The host may not grant them; then it is slower.
+            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        });
+    }
+}
+
 /// Lets pages of [`map`] be read and written, or not be touched.
 ///
 /// # Safety

@@ -19,3 +19,6 @@ pub(crate) unsafe fn protect(_address: usize, _length: usize, _accessible: bool)
 pub(crate) fn catch_faults(_handler: FaultHandler) {}
 
 pub(crate) fn prepare_thread() {}
+
+/// Nothing: the allocator of this host is not known.
+pub(crate) fn keep_freed_memory() {}
