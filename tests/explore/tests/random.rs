@@ -3,7 +3,6 @@
 
 use explore::pieces::Piece;
 use kunit::host::{Explored, Host};
-use ntsim::explore::Strategy;
 use std::process::ExitCode;
 
 /// Schedules for each case, where the environment does not say otherwise.
@@ -18,6 +17,6 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let explored = Explored::new(Strategy::Random, schedules).seed(seed);
+    let explored = Explored::random(schedules).seed(seed);
     Host::new(suite::driver_entry).explore(explored).by_param().main()
 }

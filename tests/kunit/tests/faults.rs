@@ -3,7 +3,6 @@
 
 use kunit::host::ktap::{Report, Status};
 use kunit::host::{Explored, Host, Ntsim, Request, Runner, cli, junit, run};
-use kunit::ntsim::explore::Strategy;
 use libtest_mimic::{Arguments, Trial};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -198,7 +197,7 @@ fn a_case_that_blocks_ends_the_run() {
 }
 
 fn a_schedule_that_fails_is_reported() {
-    let mut explored = Explored::new(Strategy::Random, 5);
+    let mut explored = Explored::random(5);
     let request = Request::new().glob("faulty.fine").glob("faulty.dpc").glob("faulty.known");
     let report = run(&mut explored, &request, &mut |_| ());
     assert_has(&failed(&report, "faulty", "dpc"), &["expected: irql::current() == 7"]);

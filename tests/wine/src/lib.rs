@@ -15,7 +15,7 @@
 //! ```
 //!
 //! # What a driver crate is
-//! A package of the workspace whose library, built with `--no-default-features --features image`, is `no_std`, exports
+//! A package, of this workspace or another ([`Workspace`]), whose library, built with `--no-default-features --features image`, is `no_std`, exports
 //! `DriverEntry` and brings the panic handler. The library may be anything else besides without that feature.
 
 mod build;
@@ -29,7 +29,7 @@ mod references;
 mod session;
 mod tools;
 
-pub use build::{Image, build};
+pub use build::{Image, Workspace, build};
 pub use error::{Error, Result};
 pub use image::{Kernels, Report, check};
 pub use log::Line;

@@ -7,9 +7,10 @@ use kunit::host::Request;
 use kunit::host::cli::RunArguments;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use wine::kunit::TestDriver;
-use wine::{Error, Image, Result, Runner};
+use wine::{Error, Image, Result, Runner, Workspace};
 
 /// Builds a driver crate into a .sys, checks the image and runs it in the kernel of Wine.
 #[derive(Parser)]
@@ -17,11 +18,14 @@ use wine::{Error, Image, Result, Runner};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Cargo.toml of a driver crate elsewhere, or of its workspace; without it, packages are of this one.
+    #[arg(long, global = true, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build a driver crate of the workspace into windows/<PACKAGE>.sys of the target directory, and check it.
+    /// Build a driver crate into windows/<PACKAGE>.sys of the target directory, and check it.
     Build {
         /// Name of the package.
         package: String,
@@ -52,38 +56,42 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Build { package } => build(&package).map(|_| ExitCode::SUCCESS),
-        Command::Check { package } => Image::of_package(&package).and_then(|image| check(&image)),
-        Command::Run { debug, package, arguments } => {
-            load(&package).and_then(|image| packages::run(&package, &image, arguments, debug))
-        }
-        Command::Test { package, run } => compile(&package).and_then(|image| test(image, &run)),
-    };
-    done.unwrap_or_else(|error| {
+    execute(Arguments::parse()).unwrap_or_else(|error| {
         eprintln!("wine: {error}");
         ExitCode::from(error.exit_code())
     })
 }
 
+fn execute(arguments: Arguments) -> Result<ExitCode> {
+    let workspace = arguments.manifest_path.map_or_else(Workspace::own, Workspace::of)?;
+    match arguments.command {
+        Command::Build { package } => build(&workspace, &package).map(|_| ExitCode::SUCCESS),
+        Command::Check { package } => check(&workspace.image(&package)),
+        Command::Run { debug, package, arguments } => {
+            packages::run(&package, &load(&workspace, &package)?, arguments, debug)
+        }
+        Command::Test { package, run } => test(compile(&workspace, &package)?, &run),
+    }
+}
+
 /// Builds; says so to people, who may wait for a minute the first time.
-fn compile(package: &str) -> Result<Image> {
+fn compile(workspace: &Workspace, package: &str) -> Result<Image> {
     if std::io::stderr().is_terminal() {
         eprintln!("wine: building {package} for Windows");
     }
-    wine::build(package, &[])
+    workspace.build(package, &[])
 }
 
 /// Builds and checks.
-fn build(package: &str) -> Result<Image> {
-    let image = compile(package)?;
+fn build(workspace: &Workspace, package: &str) -> Result<Image> {
+    let image = compile(workspace, package)?;
     check(&image)?;
     Ok(image)
 }
 
 /// Builds for a run here, where a fault that keeps the image from other kernels is told and no more.
-fn load(package: &str) -> Result<Image> {
-    let image = compile(package)?;
+fn load(workspace: &Workspace, package: &str) -> Result<Image> {
+    let image = compile(workspace, package)?;
     if let Err(error) = check(&image) {
         eprintln!("wine: warning: {error}");
     }

@@ -34,6 +34,11 @@ impl Explored {
         Explored { strategy, schedules, seed: 0, slack: None, windows: false, bug: None }
     }
 
+    /// Whole cases in so many random orders.
+    pub fn random(schedules: u64) -> Explored {
+        Explored::new(Strategy::Random, schedules)
+    }
+
     /// The seed of a random strategy. Default: 0.
     #[must_use]
     pub fn seed(self, seed: u64) -> Explored {
