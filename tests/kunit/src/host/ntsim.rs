@@ -3,7 +3,7 @@
 
 use super::{Explored, Listed, Request, Runner};
 use crate::{CAPACITY, DEVICE, Environment, IOCTL_LIST, IOCTL_RUN};
-use ntsim::explore::{SCHEDULES, SEED};
+use ntsim::explore::{REPLAY, SCHEDULES, SEED};
 use std::format;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -24,8 +24,8 @@ const ACTION: &str = "KUNIT_ACTION";
 const EXPLORE: &str = "KUNIT_EXPLORE";
 /// How long a child may take to list its cases.
 const LISTING: Duration = Duration::from_secs(60);
-/// Lines of a child's standard error that are told.
-const TOLD: usize = 300;
+/// Lines of a child's standard error that are told, from its beginning and from its end.
+const TOLD: [usize; 2] = [100, 200];
 
 /// Runs the test driver of this program in the simulated kernel, live.
 pub struct Ntsim;
@@ -104,7 +104,13 @@ pub(super) fn child(
         return Ok(());
     }
     let errors = errors.join().unwrap_or_default();
-    let told: Vec<_> = errors.lines().take(TOLD).collect();
+    let lines: Vec<_> = errors.lines().collect();
+    // Who repeats a schedule wants to see all of it.
+    let repeats = std::env::var_os(REPLAY).is_some();
+    let told = match lines.len() > TOLD.iter().sum() && !repeats {
+        true => [&lines[..TOLD[0]], &["..."], &lines[lines.len() - TOLD[1]..]].concat(),
+        false => lines,
+    };
     let what = match stuck {
         true => format!("the simulated kernel was ended: it said nothing for {} s", silence.as_secs()),
         false => format!("the simulated kernel ended with {status}"),
