@@ -8,6 +8,6 @@ use std::process::ExitCode;
 const SCHEDULES: u64 = 100;
 
 fn main() -> ExitCode {
-    let explored = Explored { strategy: Strategy::Random, schedules: SCHEDULES, windows: false, slack: None };
-    Host::new(kernel_suite::driver_entry).explore(explored).main()
+    let explored = Explored::new(Strategy::Random, SCHEDULES);
+    Host::new(kernel_suite::driver_entry).explore(explored).by_param().main()
 }

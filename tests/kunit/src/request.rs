@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `environment` | the kernel's name: `ntsim`, `wine` or `windows`; without it, Wine is told from Windows by what it lacks |
 //! | `glob` | names of cases to run, `suite.case`, with `*` and `?`; a glob without a dot is of suites. Several are alternatives |
+//! | `param` | of a case with parameters, only the one that is called so in the list. Several are alternatives |
 //! | `filter` | attributes of cases to run: `speed>slow`, `irql=dispatch`, `needs!=cancel`. Several must all hold |
 //! | `filter_action` | `skip`: cases that the filter leaves out are reported as skipped |
 //! | `file` | a file of the kernel's own system, such as `\??\C:\kunit.ktap`, that the report is written to as it grows |
@@ -20,7 +21,7 @@ use wsk_async::sys::{CTL_CODE, FILE_ANY_ACCESS, FILE_DEVICE_UNKNOWN, METHOD_BUFF
 
 /// Name of the device of a test driver: `\\.\Kunit`.
 pub const DEVICE: &str = "Kunit";
-/// Lists the cases that a request selects: a line each, with its attributes.
+/// Lists the cases that a request selects: a line each, with its attributes, and an indented line for each of its parameters.
 pub const IOCTL_LIST: u32 = CTL_CODE(FILE_DEVICE_UNKNOWN, 0x900, METHOD_BUFFERED, FILE_ANY_ACCESS);
 /// Runs the cases that a request selects; the output is the report, in KTAP.
 pub const IOCTL_RUN: u32 = CTL_CODE(FILE_DEVICE_UNKNOWN, 0x901, METHOD_BUFFERED, FILE_ANY_ACCESS);
@@ -54,7 +55,7 @@ impl Request {
                 }
                 "filter" => Filter::parse(value).is_some(),
                 "filter_action" => value == "skip",
-                "glob" | "lacks" | "file" => true,
+                "glob" | "lacks" | "param" | "file" => true,
                 _ => key.starts_with("parameter."),
             };
             if !known {
@@ -92,6 +93,12 @@ impl Request {
     /// Whether a case is part of the report.
     pub(crate) fn selects(&self, suite: &Suite, case: &Case) -> bool {
         self.globs(suite, case) && (self.values("filter_action").next().is_some() || self.passes(case))
+    }
+
+    /// Whether a case runs with one of its parameters.
+    pub(crate) fn selects_param(&self, name: &str) -> bool {
+        let mut params = self.values("param").peekable();
+        params.peek().is_none() || params.any(|param| param == name)
     }
 
     /// Whether the filter takes a case; one that is selected but not taken is skipped.

@@ -94,9 +94,16 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Lists what a request selects, a case a line, into `out`; gives the length, or `None` if there is no room.
+/// Lists what a request selects, a case or parameter a line, into `out`; gives the length, or `None` if there is no room.
 pub(crate) fn list(suites: &[&'static Suite], request: &Request, out: &mut [u8]) -> Option<usize> {
     let mut length = 0;
+    let mut write = |line: Line| {
+        let text = line.text().bytes().chain([b'\n']);
+        let room = out.get_mut(length..length + line.text().len() + 1)?;
+        room.iter_mut().zip(text).for_each(|(to, from)| *to = from);
+        length += room.len();
+        Some(())
+    };
     for suite in suites {
         for case in suite.cases.iter().filter(|case| request.selects(suite, case)) {
             let mut line = Line::default();
@@ -111,10 +118,12 @@ pub(crate) fn list(suites: &[&'static Suite], request: &Request, out: &mut [u8])
             } else if request.expected_failure(case).is_some() {
                 let _ = write!(line, " expected=fail");
             }
-            let text = line.text().bytes().chain([b'\n']);
-            let room = out.get_mut(length..length + line.text().len() + 1)?;
-            room.iter_mut().zip(text).for_each(|(to, from)| *to = from);
-            length += room.len();
+            write(line)?;
+            for (_, name) in case.params.iter().flat_map(|params| selected_params(params, request)) {
+                let mut line = Line::default();
+                let _ = write!(line, "    {}", name.text());
+                write(line)?;
+            }
         }
     }
     Some(length)
@@ -186,26 +195,35 @@ async fn run_case(case: &'static Case, cases: &Cases<'_>) -> core::result::Resul
     let Some(params) = &case.params else {
         return cases.run(case, &case.name, CASE, 0).await;
     };
-    begin_block(PARAMETER, case.name, params.count);
+    let selected = || selected_params(params, cases.request);
+    begin_block(PARAMETER, case.name, selected().count());
     let mut counts = Counts::default();
     let mut known = (0, "");
-    for index in 0..params.count {
-        let mut name = Line::default();
-        // A line cannot fail.
-        let _ = describe(params, index, &mut name);
+    for (number, (index, name)) in (1..).zip(selected()) {
         cases.save();
         let verdict = cases.run(case, &case.name, PARAMETER, index).await?;
         counts.count(&verdict);
         if let Verdict::FailedAsExpected(why) = verdict {
             known = (known.0 + 1, why);
         }
-        result(PARAMETER, index + 1, name.text(), &verdict);
+        result(PARAMETER, number, name.text(), &verdict);
     }
     Ok(match (counts.verdict(), known) {
         // Where none has done better, neither has the case.
         (Verdict::Passed, (count, why)) if count > 0 && count == counts.pass => Verdict::FailedAsExpected(why),
         (verdict, _) => verdict,
     })
+}
+
+/// The parameters that a request selects, with their names.
+fn selected_params(params: &Params, request: &Request) -> impl Iterator<Item = (usize, Line)> {
+    let name = |index| {
+        let mut name = Line::default();
+        // A line cannot fail.
+        let _ = describe(params, index, &mut name);
+        (index, name)
+    };
+    (0..params.count).map(name).filter(|(_, name)| request.selects_param(name.text()))
 }
 
 /// Names a parameter in a description of KTAP, which has no `#` and is at most 128 bytes long.

@@ -178,15 +178,20 @@ pub(crate) mod cases {
     #[test]
     async fn a_static_task_that_runs_is_busy(test: &Test) -> Outcome {
         static STORAGE: TaskStorage<128> = TaskStorage::new();
+        static MAY_END: AtomicBool = AtomicBool::new(false);
         static ENDED: AtomicBool = AtomicBool::new(false);
+        MAY_END.store(false, SeqCst);
         ENDED.store(false, SeqCst);
         let system = test.system();
         let timers = system.timers.clone();
         system.dispatch.spawn_static(&STORAGE, move |_| async move {
-            timers.sleep(MOMENT).await;
+            while !MAY_END.load(SeqCst) {
+                timers.sleep(core::time::Duration::from_millis(1)).await;
+            }
             ENDED.store(true, SeqCst);
         })?;
         expect_eq!(system.passive.spawn_static(&STORAGE, |_| async {}), Err(NtStatus::DEVICE_BUSY));
+        MAY_END.store(true, SeqCst);
         while !ENDED.load(SeqCst) {
             system.timers.sleep(core::time::Duration::from_millis(1)).await;
         }

@@ -18,7 +18,7 @@ mod irp;
 mod irql;
 mod mem;
 mod platform;
-mod races;
+pub mod races;
 mod status;
 mod support;
 mod time;
@@ -35,7 +35,6 @@ kunit::driver!(
     incoming::cases,
     wsk::cases,
     races::cases,
-    races::creation,
     device::cases,
     driver::cases,
     debug::cases,

@@ -16,6 +16,9 @@ use std::{format, fs, print, println};
 pub struct RunArguments {
     /// Cases to run, as `suite.case` or `suite`, with `*` and `?`. Without any, all.
     globs: Vec<String>,
+    /// Of cases with parameters, only the one that is listed by this name.
+    #[arg(long, value_name = "NAME")]
+    param: Vec<String>,
     /// Only cases whose attributes compare so: `speed>slow`, `irql=dispatch`, `needs!=cancel`.
     #[arg(long)]
     filter: Vec<String>,
@@ -73,6 +76,7 @@ impl RunArguments {
             return Err(format!("`{wrong}` is no filter such as `speed>slow`, `irql=dispatch`, `needs!=cancel`"));
         }
         request = self.globs.iter().fold(request, |request, glob| request.glob(glob));
+        request = self.param.iter().fold(request, |request, param| request.param(param));
         request = self.filter.iter().fold(request, |request, filter| request.filter(filter));
         request = self.lacks.iter().fold(request, |request, need| request.lacks(need));
         if self.skip_filtered {
@@ -94,6 +98,7 @@ impl RunArguments {
         if self.list {
             for case in runner.list(&request)? {
                 println!("{}.{} {}", case.suite, case.case, case.attributes);
+                case.params.iter().for_each(|param| println!("    {param}"));
             }
             return Ok(true);
         }

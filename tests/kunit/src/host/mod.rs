@@ -7,13 +7,15 @@
 
 pub mod cli;
 pub mod compare;
+mod explored;
 pub mod junit;
 pub mod ktap;
 mod ntsim;
 mod program;
 mod servers;
 
-pub use ntsim::{Explored, Ntsim};
+pub use explored::{Explored, Search};
+pub use ntsim::Ntsim;
 pub use program::Host;
 
 use crate::Environment;
@@ -50,6 +52,12 @@ impl Request {
     #[must_use]
     pub fn glob(self, glob: &str) -> Request {
         self.with("glob", glob)
+    }
+
+    /// Of cases with parameters, only the one that is listed by this name. Several are alternatives.
+    #[must_use]
+    pub fn param(self, name: &str) -> Request {
+        self.with("param", name)
     }
 
     /// Cases whose attributes compare so: `speed>slow`, `irql=dispatch`, `needs!=cancel`. Several must all hold.
@@ -107,6 +115,8 @@ pub struct Listed {
     pub expected: Expected,
     /// Its attributes, as the driver lists them.
     pub attributes: String,
+    /// The names of its parameters, if it has some.
+    pub params: Vec<String>,
 }
 
 /// What a driver knows of a case's result before it runs.
@@ -134,9 +144,17 @@ impl Listed {
                 Some("fail") => Expected::Fail,
                 Some(_) => return None,
             };
-            Some(Listed { suite: suite.into(), case: case.into(), limit, expected, attributes: attributes.into() })
+            let (suite, case, attributes) = (suite.into(), case.into(), attributes.into());
+            Some(Listed { suite, case, limit, expected, attributes, params: Vec::new() })
         };
-        text.lines().map(|text| line(text).ok_or_else(|| format!("the driver lists `{text}`"))).collect()
+        let mut listed: Vec<Listed> = Vec::new();
+        for text in text.lines() {
+            match (text.strip_prefix("    "), listed.last_mut()) {
+                (Some(param), Some(case)) => case.params.push(param.into()),
+                _ => listed.push(line(text).ok_or_else(|| format!("the driver lists `{text}`"))?),
+            }
+        }
+        Ok(listed)
     }
 }
 

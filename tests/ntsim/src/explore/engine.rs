@@ -467,6 +467,11 @@ impl Engine {
         self.quiet.set(if more { quiet + 1 } else { quiet - 1 });
     }
 
+    /// Whether nothing is explored at the moment.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.get() != 0
+    }
+
     /// Whether one given schedule is repeated.
     pub(crate) fn is_replay(&self) -> bool {
         self.events_kept == usize::MAX
