@@ -37,6 +37,7 @@ fn main() {
     let mut trials = vec![
         trial("all orders of two threads are counted", all_orders_of_two_threads_are_counted),
         trial("a bound has every order within it", a_bound_has_every_order_within_it),
+        trial("PCT finds every order of its depth in a short body", pct_finds_every_order_of_its_depth_in_a_short_body),
         trial("a bound leaves out preemptions", a_bound_leaves_out_preemptions),
         trial("a lock makes an update whole", a_lock_makes_an_update_whole),
         trial("code at dispatch level has its processor alone", code_at_dispatch_level_has_its_processor_alone),
@@ -174,6 +175,14 @@ fn a_bound_has_every_order_within_it() {
         let within: BTreeSet<_> = all.iter().filter(|order| preemptions(order) <= bound as usize).cloned().collect();
         assert_eq!(seen, within, "bound {bound}");
     }
+}
+
+/// Depth 4 is three changes, wherever they are.
+fn pct_finds_every_order_of_its_depth_in_a_short_body() {
+    let all = explore_letters(EXHAUSTIVE, 1_000_000, 3, 3).1;
+    let seen = explore_letters(Strategy::Pct { depth: 4 }, 3000, 3, 3).1;
+    let missed: Vec<_> = all.iter().filter(|order| preemptions(order) <= 3 && !seen.contains(*order)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 fn a_bound_leaves_out_preemptions() {

@@ -93,6 +93,9 @@ impl Picker for Random {
     }
 }
 
+/// Picks that PCT expects of the first schedule, and from which on a schedule counts as long.
+const LONG: u64 = 64;
+
 /// [`Strategy::Pct`].
 pub(super) struct Pct {
     random: fastrand::Rng,
@@ -102,6 +105,7 @@ pub(super) struct Pct {
     /// Picks at which the priority of who runs falls.
     changes: BTreeSet<u64>,
     picks: u64,
+    /// Picks of the longest schedule so far.
     longest: u64,
     lowest: u64,
 }
@@ -110,7 +114,7 @@ impl Pct {
     pub(super) fn new(seed: u64, depth: u32) -> Pct {
         let random = fastrand::Rng::with_seed(seed);
         let (priorities, changes) = (Vec::new(), BTreeSet::new());
-        Pct { random, depth, priorities, changes, picks: 0, longest: 64, lowest: u64::MAX / 2 }
+        Pct { random, depth, priorities, changes, picks: 0, longest: 0, lowest: u64::MAX / 2 }
     }
 
     fn priority(&mut self, actor: usize) -> u64 {
@@ -136,14 +140,22 @@ impl Pct {
 impl Picker for Pct {
     fn begin(&mut self) -> bool {
         self.longest = self.longest.max(self.picks);
+        let changes = u64::from(self.depth.saturating_sub(1));
+        // A change beyond the end is lost, so a short schedule is not taken for a long one. But each may be lost: a bug may need
+        // fewer, and in a short schedule there is nowhere else where it does no harm.
+        let length = match self.longest {
+            0 => LONG,
+            short @ ..LONG => LONG.min(short + changes),
+            long => long,
+        };
         self.picks = 0;
         self.lowest = u64::MAX / 2;
         self.priorities.clear();
         self.changes.clear();
         // Each at a pick of its own, the first and the last among them.
-        let changes = u64::from(self.depth.saturating_sub(1)).min(self.longest);
+        let changes = changes.min(length);
         while (self.changes.len() as u64) < changes {
-            self.changes.insert(self.random.u64(1..=self.longest));
+            self.changes.insert(self.random.u64(1..=length));
         }
         true
     }
