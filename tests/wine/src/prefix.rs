@@ -4,19 +4,22 @@
 use crate::log::{CHANNELS, Sink};
 use crate::tools::Wine;
 use crate::{Error, Result};
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 /// Programs and libraries of Wine that a driver does not need and that cost time: .NET, HTML, menus, the desktop, and
 /// the debugger that comes up when a process crashes.
 const WITHOUT: &str = "mscoree,mshtml,winemenubuilder.exe,explorer.exe,winedbg.exe=d";
 /// How long processes may take to end by themselves, and after being killed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process may take to get its environment. Few have none for good.
+const STARTING: Duration = Duration::from_millis(100);
 
-/// The prefixes that exist now. Whoever ends one holds the lock meanwhile, so that an interrupt waits for it.
+/// The prefixes that exist now. Whoever ends one holds the lock meanwhile, so that an interrupt waits for it; and so does who
+/// starts a process in one, so that none comes after the end.
 static LIVE: Mutex<Vec<(PathBuf, Wine)>> = Mutex::new(Vec::new());
 
 /// A Wine prefix.
@@ -38,19 +41,16 @@ impl Prefix {
             directory
         };
         let prefix = Prefix { wine, directory };
-        let status = prefix
-            .command("wineboot")
-            .arg("--init")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(sink.stdio()?)
-            .status()
-            .map_err(Error::io("running wineboot"))?;
+        let mut wineboot = prefix.command("wineboot");
+        wineboot.arg("--init").stdin(Stdio::null()).stdout(Stdio::null()).stderr(sink.stdio()?);
+        let status = start(&mut wineboot).and_then(|mut child| child.wait()).map_err(Error::io("running wineboot"))?;
         if !status.success() || !prefix.drive_c().is_dir() {
             return Err(Error::Lost { cause: format!("wineboot made no prefix ({status})"), log: sink.tail() });
         }
         // The service control manager that ran while the prefix was made does not find services that are made later.
+        let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
         kill_server(&prefix.directory, &prefix.wine);
+        drop(live);
         Ok(prefix)
     }
 
@@ -59,7 +59,7 @@ impl Prefix {
         self.directory.join("drive_c")
     }
 
-    /// A command that runs a Windows program in this prefix.
+    /// A command that runs a Windows program in this prefix, by [`start`].
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(&self.wine.loader);
         command.arg(program);
@@ -91,6 +91,12 @@ impl Drop for Prefix {
             eprintln!("wine: {error}");
         }
     }
+}
+
+/// Starts a process of a prefix.
+pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
+    let _live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
 }
 
 /// Wine's debug channels: this crate's, then those that the caller asks for.
@@ -154,11 +160,22 @@ fn processes(directory: &Path) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers
-        .filter(|process| {
-            let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
-        })
+        .filter(|process| environment_of(*process).split(|byte| *byte == 0).any(|variable| variable == wanted))
         .collect()
+}
+
+/// The environment of a process. That of one that is about to run another program is empty for a moment, which is waited for.
+fn environment_of(process: u32) -> Vec<u8> {
+    let begin = Instant::now();
+    loop {
+        let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        // Neither the kernel's own processes nor those that have ended have a program.
+        let has_program = || fs::read_link(format!("/proc/{process}/exe")).is_ok();
+        if !environment.is_empty() || !has_program() || begin.elapsed() > STARTING {
+            return environment;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Ends every prefix when this process is interrupted, then the process.

@@ -2,7 +2,7 @@
 
 use crate::build::build_client;
 use crate::log::{Line, Sink};
-use crate::prefix::Prefix;
+use crate::prefix::{self, Prefix};
 use crate::tools::Wine;
 use crate::{Error, Result};
 use std::fs;
@@ -187,13 +187,9 @@ struct Client {
 impl Client {
     /// Starts the program in a prefix.
     fn start(prefix: &Prefix, sink: &Sink) -> Result<Client> {
-        let mut process = prefix
-            .command(&format!(r"C:\{CLIENT}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(sink.stdio()?)
-            .spawn()
-            .map_err(Error::io("starting Wine"))?;
+        let mut command = prefix.command(&format!(r"C:\{CLIENT}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(sink.stdio()?);
+        let mut process = prefix::start(&mut command).map_err(Error::io("starting Wine"))?;
         let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             unreachable!("both are piped");
         };

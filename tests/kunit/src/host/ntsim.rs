@@ -3,7 +3,7 @@
 
 use super::{Explored, Listed, Request, Runner};
 use crate::{CAPACITY, DEVICE, Environment, IOCTL_LIST, IOCTL_RUN};
-use ntsim::explore::{REPLAY, SCHEDULES, SEED};
+use ntsim::explore::{LAST_EVENTS, REPLAY, SCHEDULES, SEED};
 use std::format;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -24,8 +24,9 @@ const ACTION: &str = "KUNIT_ACTION";
 const EXPLORE: &str = "KUNIT_EXPLORE";
 /// How long a child may take to list its cases.
 const LISTING: Duration = Duration::from_secs(60);
-/// Lines of a child's standard error that are told, from its beginning and from its end.
-const TOLD: [usize; 2] = [100, 200];
+/// Lines of a child's standard error that are told, from its beginning and from its end: what happened, and in explore mode the
+/// schedule, which stands above the last events.
+const TOLD: [usize; 2] = [100, LAST_EVENTS + 50];
 
 /// Runs the test driver of this program in the simulated kernel, live.
 pub struct Ntsim;

@@ -25,8 +25,8 @@ const BODY: usize = 0;
 const PATIENCE: u32 = 1000;
 /// Points between two looks at what takes long.
 const POINTS_PER_LOOK: u64 = 256;
-/// Events that a report shows.
-const TOLD: usize = 200;
+/// Events at the end of a report, below the schedule that led to them.
+pub const LAST_EVENTS: usize = 200;
 /// Interrupt time at the start of every schedule: one day.
 const START: u64 = 24 * 3600 * 10_000_000;
 
@@ -106,7 +106,7 @@ impl Engine {
             picker: RefCell::new(picker),
             schedule: RefCell::default(),
             events: RefCell::default(),
-            events_kept: if keep_all { usize::MAX } else { TOLD },
+            events_kept: if keep_all { usize::MAX } else { LAST_EVENTS },
             digest: Cell::new(0),
             now: Cell::new(START),
             steps: Cell::new(0),

@@ -35,6 +35,7 @@ mod strategy;
 mod turns;
 
 pub(crate) use calls::{after, before};
+pub use engine::LAST_EVENTS;
 pub(crate) use engine::{Engine, engine};
 pub use points::{SEEDED_BUG, pause, point};
 pub(crate) use run::failure_report;
