@@ -2,7 +2,7 @@
 
 use kunit::host::{Explored, Host};
 use ntsim::explore::Strategy;
-use ntsim::{Builder, FaultKind, Faults, Kernel};
+use ntsim::{Builder, FaultKind, Faults};
 use std::time::Duration;
 
 /// When a provider that is looked for comes.
@@ -33,7 +33,7 @@ pub fn races<const ELSEWHERE: bool>() -> Host {
 }
 
 fn kernel<const ELSEWHERE: bool>() -> Builder {
-    Kernel::builder().processors(2).faults(faults(ELSEWHERE))
+    crate::kernel().processors(2).faults(faults(ELSEWHERE))
 }
 
 fn faults(elsewhere: bool) -> Faults {

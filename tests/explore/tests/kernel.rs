@@ -9,5 +9,5 @@ const SCHEDULES: u64 = 100;
 
 fn main() -> ExitCode {
     let explored = Explored::new(Strategy::Random, SCHEDULES);
-    Host::new(kernel_suite::driver_entry).explore(explored).by_param().main()
+    Host::new(kernel_suite::driver_entry).kernel(explore::kernel).explore(explored).by_param().main()
 }

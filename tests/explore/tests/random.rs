@@ -18,5 +18,5 @@ fn main() -> ExitCode {
         }
     };
     let explored = Explored::random(schedules).seed(seed);
-    Host::new(suite::driver_entry).explore(explored).by_param().main()
+    Host::new(suite::driver_entry).kernel(explore::kernel).explore(explored).by_param().main()
 }
